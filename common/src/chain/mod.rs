@@ -1,0 +1,284 @@
+//! The block tree and the best chain: fork choice, reorganisation, and what changed (`PROTOCOL.md`,
+//! section 6).
+//!
+//! A [`Chain`] keeps nothing in memory: it is the rules and a store. Blocks come in whole and checked but
+//! for the ledger; those of a better branch become the best chain in one atomic write, whatever its depth,
+//! and the caller is given the difference as a value.
+
+use std::sync::Arc;
+
+use crate::address::Address;
+use crate::consensus::{Ancestors, CheckedBlock, TransactionError};
+use crate::hash::{BlockId, NetworkId};
+use crate::ledger::{self, Account, Accounts, LedgerError};
+use crate::rules::Rules;
+use crate::store::{BlockRecord, Read, Store, StoreError, Tip, Write, beats};
+use crate::time::Height;
+
+mod query;
+#[cfg(test)]
+mod tests;
+
+pub use query::{MAX_HEADERS, MAX_LOCATOR, ancestors_of, headers_after, locator};
+
+/// The best chain changed: these blocks left it, those joined it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TipChange {
+    /// The tip before.
+    pub old: Tip,
+    /// The tip now.
+    pub new: Tip,
+    /// Blocks that left the best chain, the newest first.
+    pub reverted: Vec<BlockId>,
+    /// Blocks that joined it, the oldest first.
+    pub connected: Vec<BlockId>,
+}
+
+/// A block breaks rule 13: it, and all that builds on it, is invalid for ever.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {height} ({id}) is invalid: transaction {index}: {error}")]
+pub struct InvalidBlock {
+    /// The block.
+    pub id: BlockId,
+    /// Its height.
+    pub height: Height,
+    /// Which of its transactions.
+    pub index: usize,
+    /// Which rule it breaks.
+    pub error: TransactionError,
+}
+
+/// What came of offering blocks to the chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How the best chain changed, if it did.
+    pub change: Option<TipChange>,
+    /// The first block that was found to be invalid, if any was.
+    pub invalid: Option<InvalidBlock>,
+}
+
+/// Why blocks cannot be offered to the chain.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The first block's parent is not in the tree, or is invalid.
+    #[error("the parent {parent} of the block is not known")]
+    UnknownParent {
+        /// The parent.
+        parent: BlockId,
+    },
+    /// The store failed, or is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The rules of a network and a store of its blocks.
+#[derive(Clone)]
+pub struct Chain<S> {
+    rules: Arc<Rules>,
+    network: NetworkId,
+    store: S,
+}
+
+impl<S: Store> Chain<S> {
+    /// The chain in a store that was opened for these rules.
+    pub fn new(rules: Arc<Rules>, store: S) -> Self {
+        Self { network: rules.network_id(), rules, store }
+    }
+
+    /// The network's rules.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// The network's id.
+    pub fn network(&self) -> NetworkId {
+        self.network
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The last block of the best chain.
+    pub fn tip(&self) -> Result<Tip, StoreError> {
+        self.store.read(|reader| reader.tip())
+    }
+
+    /// Adds blocks to the tree, each the parent of the next, and makes them the best chain if their tip is
+    /// better than the present one. All of it is one atomic, durable write.
+    ///
+    /// Blocks of a branch that is not better are kept: the caller offers only those that are part of one
+    /// whose headers promise more work. When one breaks a rule on the ledger, it is marked as invalid, and
+    /// those before it still count.
+    pub fn connect(&self, blocks: &[CheckedBlock]) -> Result<Outcome, ChainError> {
+        let (mut rest, mut invalid, mut condemned) = (blocks, None, Vec::new());
+        loop {
+            match self.store.write(|writer| self.connect_valid(writer, rest, &condemned)) {
+                Ok(change) => return Ok(Outcome { change, invalid }),
+                Err(ConnectError::Chain(error)) => return Err(error),
+                Err(ConnectError::Invalid { block, with_descendants, before }) => {
+                    rest = &rest[..before];
+                    invalid = Some(block);
+                    condemned.extend(with_descendants);
+                }
+            }
+        }
+    }
+
+    /// Watches addresses from now on, and records what the best chain already holds of them unless they
+    /// are `fresh`: made just now.
+    pub fn watch(&self, addresses: &[Address], fresh: bool) -> Result<(), StoreError> {
+        let watched = self.store.read(|reader| reader.watched())?;
+        if addresses.iter().all(|address| watched.contains(address)) {
+            return Ok(());
+        }
+        self.store.write(|writer| crate::store::watch(writer, &self.rules, addresses, fresh))
+    }
+
+    fn connect_valid(
+        &self,
+        writer: &mut dyn Write,
+        blocks: &[CheckedBlock],
+        condemned: &[BlockId],
+    ) -> Result<Option<TipChange>, ConnectError> {
+        for id in condemned {
+            writer.mark_invalid(id)?;
+        }
+        let Some(last) = self.add_to_tree(writer, blocks)? else { return Ok(None) };
+        let old = writer.tip()?;
+        if !beats(last.work, &last.id(), old.work, &old.id) {
+            return Ok(None);
+        }
+        let branch = branch_from_best(writer, last)?;
+        let watched = writer.watched()?;
+        let mut reverted = Vec::new();
+        loop {
+            let tip = writer.tip()?;
+            if tip.id == branch.fork {
+                break;
+            }
+            let block = stored_block(writer, &tip.id)?;
+            ledger::undo(&mut Ledger(writer), &block).map_err(damaged)?;
+            crate::store::forget(writer, &block, &watched)?;
+            writer.retract_best()?;
+            reverted.push(tip.id);
+        }
+        let mut connected = Vec::with_capacity(branch.blocks.len());
+        for (place, record) in branch.blocks.iter().enumerate() {
+            let id = record.id();
+            let given = blocks.iter().position(|block| block.id() == id);
+            let read;
+            let block = match given {
+                Some(position) => &blocks[position],
+                None => {
+                    read = stored_block(writer, &id)?;
+                    &read
+                }
+            };
+            ledger::apply(&mut Ledger(writer), block).map_err(|error| match error {
+                LedgerError::Transaction { index, error } => ConnectError::Invalid {
+                    block: InvalidBlock { id, height: record.height(), index, error },
+                    with_descendants: branch.blocks[place..].iter().map(BlockRecord::id).collect(),
+                    before: given.unwrap_or(0),
+                },
+                other => damaged(other),
+            })?;
+            writer.extend_best(record)?;
+            crate::store::record(writer, block, &watched)?;
+            connected.push(id);
+        }
+        let new = writer.tip()?;
+        Ok(Some(TipChange { old, new, reverted, connected }))
+    }
+
+    /// Puts the blocks into the tree, and says what the last one is there.
+    fn add_to_tree(
+        &self,
+        writer: &mut dyn Write,
+        blocks: &[CheckedBlock],
+    ) -> Result<Option<BlockRecord>, ConnectError> {
+        let Some(first) = blocks.first() else { return Ok(None) };
+        let parent = first.header().header.previous;
+        let unknown = || ConnectError::Chain(ChainError::UnknownParent { parent });
+        if writer.is_invalid(&parent)? {
+            return Err(unknown());
+        }
+        let mut last = writer.record(&parent)?.ok_or_else(unknown)?;
+        for block in blocks {
+            if block.header().header.previous != last.id() {
+                let parent = block.header().header.previous;
+                return Err(ConnectError::Chain(ChainError::UnknownParent { parent }));
+            }
+            let work = last.work.plus(block.header().header.bits.to_target().work());
+            writer.put_block(block, work)?;
+            last = BlockRecord { header: block.header().clone(), work };
+        }
+        Ok(Some(last))
+    }
+}
+
+/// The end of one attempt to connect blocks.
+enum ConnectError {
+    Chain(ChainError),
+    /// A block is invalid, and with it all that builds on it; of the blocks given, so many stand before it.
+    Invalid {
+        block: InvalidBlock,
+        with_descendants: Vec<BlockId>,
+        before: usize,
+    },
+}
+
+impl From<StoreError> for ConnectError {
+    fn from(error: StoreError) -> Self {
+        Self::Chain(ChainError::Store(error))
+    }
+}
+
+/// A branch off the best chain.
+struct Branch {
+    /// The last block that it shares with the best chain.
+    fork: BlockId,
+    /// The blocks after that, the oldest first.
+    blocks: Vec<BlockRecord>,
+}
+
+fn branch_from_best(reader: &dyn Read, last: BlockRecord) -> Result<Branch, StoreError> {
+    let mut blocks = Vec::new();
+    let mut record = last;
+    while !reader.is_best(&record)? {
+        let previous = record.header.header.previous;
+        blocks.push(record);
+        record = reader
+            .record(&previous)?
+            .ok_or_else(|| StoreError::damaged(format!("block {previous} is missing from the tree")))?;
+    }
+    blocks.reverse();
+    Ok(Branch { fork: record.id(), blocks })
+}
+
+fn stored_block(reader: &dyn Read, id: &BlockId) -> Result<CheckedBlock, StoreError> {
+    reader.checked_block(id)?.ok_or_else(|| StoreError::damaged(format!("the body of block {id} is missing")))
+}
+
+fn damaged(error: LedgerError<StoreError>) -> ConnectError {
+    ConnectError::from(match error {
+        LedgerError::Accounts(error) => error,
+        other => StoreError::damaged(other.to_string()),
+    })
+}
+
+/// The accounts of a writing transaction.
+struct Ledger<'a>(&'a mut dyn Write);
+
+impl Accounts for Ledger<'_> {
+    type Error = StoreError;
+
+    fn account(&self, address: &Address) -> Result<Account, StoreError> {
+        self.0.account(address)
+    }
+
+    fn set_account(&mut self, address: &Address, account: Account) -> Result<(), StoreError> {
+        self.0.put_account(address, account)
+    }
+}

@@ -1,0 +1,63 @@
+//! What others are told of the best chain: locators and runs of headers.
+
+use crate::block::SealedHeader;
+use crate::consensus::Ancestors;
+use crate::hash::BlockId;
+use crate::store::{Read, StoreError};
+use crate::time::Height;
+
+/// The most ids in a locator: ten newest, 32 doubling steps, genesis, and room to spare.
+pub const MAX_LOCATOR: usize = 64;
+/// The most headers in one answer: 96 KB without seals, 1.1 MB with the largest.
+pub const MAX_HEADERS: usize = 2000;
+
+/// The ten newest ids of the best chain, then ever doubling steps back, then genesis: whoever reads it
+/// finds the newest block that both chains share to within half the distance.
+pub fn locator(reader: &dyn Read) -> Result<Vec<BlockId>, StoreError> {
+    let (mut ids, mut height, mut step) = (Vec::new(), reader.tip()?.height.get(), 1_u64);
+    loop {
+        ids.extend(reader.best_at(Height::new(height))?);
+        if height == 0 {
+            return Ok(ids);
+        }
+        if ids.len() >= 10 {
+            step *= 2;
+        }
+        height = height.saturating_sub(step);
+    }
+}
+
+/// The headers of the best chain after the first of `locator` that is on it, or after genesis: at most
+/// `limit`, and never more than [`MAX_HEADERS`].
+pub fn headers_after(
+    reader: &dyn Read,
+    locator: &[BlockId],
+    limit: usize,
+) -> Result<Vec<SealedHeader>, StoreError> {
+    let mut shared = Height::GENESIS;
+    for id in locator {
+        if let Some(record) = reader.record(id)? {
+            if reader.is_best(&record)? {
+                shared = record.height();
+                break;
+            }
+        }
+    }
+    let mut headers = Vec::new();
+    let mut height = shared.next();
+    while headers.len() < limit.min(MAX_HEADERS) {
+        let Some(id) = reader.best_at(height)? else { break };
+        headers.extend(reader.record(&id)?.map(|record| record.header));
+        height = height.next();
+    }
+    Ok(headers)
+}
+
+/// What decides whether a child of this block, which is in the tree, is valid. `None` when it is not in
+/// the tree.
+pub fn ancestors_of(reader: &dyn Read, parent: &BlockId) -> Result<Option<Ancestors>, StoreError> {
+    let Some(record) = reader.record(parent)? else { return Ok(None) };
+    let header = record.header.header;
+    let grandparent_time = reader.record(&header.previous)?.map(|record| record.header.header.time);
+    Ok(Some(Ancestors { parent: header, parent_id: *parent, grandparent_time }))
+}

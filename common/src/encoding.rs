@@ -1,0 +1,78 @@
+//! The one encoding of everything that is sent, hashed, signed or stored (`PROTOCOL.md`, section 1):
+//! bincode, fixed-size integers, little endian. Decoding is total: bounded, and exact to the last byte.
+
+use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::{Decode, Encode};
+
+/// The most that any decoder may allocate for one value. It bounds the lengths *announced* inside a value
+/// (an attacker's nine bytes can announce an exabyte); what was received is bounded by the frame before.
+pub const MAX_DECODE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why bytes are not the encoding of a value.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Too short, an unknown variant, a bad tag, or an announced length beyond the limit.
+    #[error("malformed: {0}")]
+    Malformed(bincode::error::DecodeError),
+    /// The value ended before the bytes did.
+    #[error("{extra} bytes too many after the value")]
+    TrailingBytes {
+        /// How many bytes were left over.
+        extra: usize,
+    },
+}
+
+fn config<const LIMIT: usize>() -> Configuration<LittleEndian, Fixint, Limit<LIMIT>> {
+    bincode::config::standard().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
+
+/// The encoding of `value`.
+pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes);
+    bytes
+}
+
+/// Appends the encoding of `value` to `bytes`.
+pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
+    let unlimited = bincode::config::standard().with_fixed_int_encoding();
+    bincode::encode_into_std_write(value, bytes, unlimited)
+        .expect("writing to a Vec cannot fail, and no type of the protocol refuses to be encoded");
+}
+
+/// Reads exactly one value from exactly these bytes, allocating at most [`MAX_DECODE_BYTES`].
+pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_limited::<T, MAX_DECODE_BYTES>(bytes)
+}
+
+/// Like [`decode`], for places where a smaller allocation bound is known (a datagram, a first frame).
+pub fn decode_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let (value, used) =
+        bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(DecodeError::Malformed)?;
+    match bytes.len() - used {
+        0 => Ok(value),
+        extra => Err(DecodeError::TrailingBytes { extra }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_fixed_size_little_endian_and_lengths_are_u64() {
+        assert_eq!(encode(&0x0102_0304_u32), [4, 3, 2, 1]);
+        assert_eq!(encode(&vec![7_u8, 8]), [2, 0, 0, 0, 0, 0, 0, 0, 7, 8]);
+        assert_eq!(encode(&[7_u8, 8]), [7, 8]);
+        assert_eq!(encode(&Some(true)), [1, 1]);
+    }
+
+    #[test]
+    fn trailing_bytes_bad_tags_and_absurd_lengths_are_errors() {
+        assert!(matches!(decode::<u8>(&[1, 2]), Err(DecodeError::TrailingBytes { extra: 1 })));
+        assert!(matches!(decode::<bool>(&[2]), Err(DecodeError::Malformed(_))));
+        assert!(matches!(decode::<Option<u8>>(&[2, 0]), Err(DecodeError::Malformed(_))));
+        assert!(matches!(decode::<Vec<u8>>(&[0xff; 9]), Err(DecodeError::Malformed(_))));
+        assert!(matches!(decode::<Vec<u64>>(&[0, 0, 0, 0, 1, 0, 0, 0]), Err(DecodeError::Malformed(_))));
+    }
+}

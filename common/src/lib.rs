@@ -1,0 +1,34 @@
+//! What a farthing wallet and a farthing miner share.
+//!
+//! The layers point one way, each using only those above it:
+//!
+//! 1. values: [`amount`], [`hash`], [`time`], [`address`], [`encoding`];
+//! 2. data: [`transaction`], [`block`], [`merkle`], [`rules`], [`difficulty`], [`signature`], [`keys`];
+//! 3. validity: [`consensus`], then [`ledger`];
+//! 4. state: [`store`], [`chain`];
+//! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets);
+//! 6. for the programs' edges: [`settings`], [`files`].
+//!
+//! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
+
+pub mod address;
+pub mod amount;
+pub mod block;
+pub mod chain;
+pub mod consensus;
+pub mod difficulty;
+pub mod encoding;
+pub mod files;
+pub mod hash;
+pub mod keys;
+pub mod ledger;
+pub mod merkle;
+pub mod net;
+pub mod node;
+pub mod rules;
+pub mod settings;
+pub mod signature;
+pub mod store;
+pub mod time;
+pub mod transaction;
+pub mod wire;

@@ -1,0 +1,173 @@
+//! What happened to the addresses that a wallet watches, kept beside the ledger in the same transaction,
+//! so that a history is one range of a B-tree and never a search through the chain.
+
+use bincode::{Decode, Encode};
+
+use super::{StoreError, Write};
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::consensus::CheckedBlock;
+use crate::hash::TransactionId;
+use crate::rules::Rules;
+use crate::time::{Height, Timestamp};
+
+/// One event in the best chain that concerns a watched address.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Activity {
+    /// The block's height; 0 for an allocation of genesis.
+    pub height: Height,
+    /// The position among the block's transactions; their number for the reward.
+    pub index: u32,
+    /// The block's time.
+    pub time: Timestamp,
+    /// The transaction; `None` for a reward or an allocation.
+    pub transaction: Option<TransactionId>,
+    /// The paying address; `None` for a reward or an allocation.
+    pub from: Option<Address>,
+    /// The receiving address.
+    pub to: Address,
+    /// What the receiver gained.
+    pub amount: Amount,
+    /// What the sender paid to the miner.
+    pub fee: Amount,
+    /// The transaction's or the reward's free data.
+    pub data: Vec<u8>,
+}
+
+/// Which way money went, seen from one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It was paid by the address to another.
+    Sent,
+    /// It was received from another address.
+    Received,
+    /// It was paid by the address to itself.
+    ToItself,
+    /// It is the reward of a block that the address mined.
+    Mined,
+    /// It was there from the start.
+    Allocated,
+}
+
+impl Activity {
+    /// Which way money went, seen from `address`.
+    pub fn direction(&self, address: &Address) -> Direction {
+        match self.from {
+            Some(from) if from == *address && self.to == *address => Direction::ToItself,
+            Some(from) if from == *address => Direction::Sent,
+            Some(_) => Direction::Received,
+            None if self.height == Height::GENESIS => Direction::Allocated,
+            None => Direction::Mined,
+        }
+    }
+}
+
+/// The entries that a block makes for these addresses.
+fn entries(block: &CheckedBlock, watched: &[Address]) -> Vec<(Address, Activity)> {
+    let (height, time) = (block.height(), block.header().header.time);
+    let mut entries = Vec::new();
+    for (index, transaction) in block.transactions().iter().enumerate() {
+        let (payment, sender) = (transaction.payment(), transaction.sender());
+        for address in watched.iter().filter(|address| **address == sender || **address == payment.to) {
+            entries.push((
+                *address,
+                Activity {
+                    height,
+                    index: index as u32,
+                    time,
+                    transaction: Some(transaction.id()),
+                    from: Some(sender),
+                    to: payment.to,
+                    amount: payment.amount,
+                    fee: payment.fee,
+                    data: payment.data.clone(),
+                },
+            ));
+        }
+    }
+    let reward = block.reward();
+    if watched.contains(&reward.to) {
+        entries.push((
+            reward.to,
+            Activity {
+                height,
+                index: block.transactions().len() as u32,
+                time,
+                transaction: None,
+                from: None,
+                to: reward.to,
+                amount: reward.amount,
+                fee: Amount::ZERO,
+                data: reward.data.clone(),
+            },
+        ));
+    }
+    entries
+}
+
+/// Records what a block that joins the best chain does to the watched addresses.
+pub(crate) fn record(
+    writer: &mut dyn Write,
+    block: &CheckedBlock,
+    watched: &[Address],
+) -> Result<(), StoreError> {
+    for (address, entry) in entries(block, watched) {
+        writer.put_activity(&address, &entry)?;
+    }
+    Ok(())
+}
+
+/// Removes what [`record`] recorded of a block that leaves the best chain.
+pub(crate) fn forget(
+    writer: &mut dyn Write,
+    block: &CheckedBlock,
+    watched: &[Address],
+) -> Result<(), StoreError> {
+    for (address, entry) in entries(block, watched) {
+        writer.remove_activity(&address, entry.height)?;
+    }
+    Ok(())
+}
+
+/// Watches addresses and records what the best chain already holds of them. `fresh` addresses were made
+/// just now, so no block can hold them and the chain need not be searched. Addresses that are watched
+/// already are passed over.
+pub(crate) fn watch(
+    writer: &mut dyn Write,
+    rules: &Rules,
+    addresses: &[Address],
+    fresh: bool,
+) -> Result<(), StoreError> {
+    let watched = writer.watched()?;
+    let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
+    for address in &new {
+        writer.watch(address)?;
+    }
+    if fresh || new.is_empty() {
+        return Ok(());
+    }
+    for (address, amount) in rules.alloc.iter().filter(|(address, _)| new.contains(address)) {
+        writer.put_activity(
+            address,
+            &Activity {
+                height: Height::GENESIS,
+                index: 0,
+                time: rules.genesis_time,
+                transaction: None,
+                from: None,
+                to: *address,
+                amount: *amount,
+                fee: Amount::ZERO,
+                data: Vec::new(),
+            },
+        )?;
+    }
+    let tip = writer.tip()?;
+    for height in 1..=tip.height.get() {
+        let missing = || StoreError::damaged(format!("block {height} of the best chain is missing"));
+        let id = writer.best_at(Height::new(height))?.ok_or_else(missing)?;
+        let block = writer.checked_block(&id)?.ok_or_else(missing)?;
+        record(writer, &block, &new)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! Where the chain lies: blocks, the best chain by height, accounts, the transaction index, and the
+//! activity of the addresses that a wallet watches.
+//!
+//! One small interface with two implementations: [`lmdb`], which programs use, and [`memory`], its twin
+//! for tests and simulations. Everything is read and written inside a transaction of the store: a reader
+//! sees one committed state for as long as it looks, a writer's changes become visible and durable all at
+//! once or not at all. Nothing is cached outside a transaction, so that several processes may work on one
+//! store.
+//!
+//! Costs, on a chain of any length: every operation is a few B-tree look-ups; opening reads nothing but
+//! the version and the tip.
+
+use bincode::{Decode, Encode};
+
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::block::{Body, SealedHeader};
+use crate::consensus::CheckedBlock;
+use crate::difficulty::Work;
+use crate::encoding::{DecodeError, decode};
+use crate::hash::{BlockId, NetworkId, TransactionId};
+use crate::ledger::Account;
+use crate::time::{Height, Timestamp};
+
+mod activity;
+pub mod lmdb;
+pub mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use activity::{Activity, Direction};
+pub(crate) use activity::{forget, record, watch};
+
+/// Why a store does not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory or its files cannot be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file or directory.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database itself failed.
+    #[error("the database failed: {0}")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Written by a version of the program that knows more.
+    #[error("the store in {path} has format {got}; this version knows up to {known}: use a newer version")]
+    Newer {
+        /// Where the store is.
+        path: String,
+        /// Its format.
+        got: u32,
+        /// The newest format known here.
+        known: u32,
+    },
+    /// A database of another program.
+    #[error("{path} holds a database that is no farthing store: choose another data directory")]
+    Foreign {
+        /// Where it is.
+        path: String,
+    },
+    /// A farthing store of another network.
+    #[error("the store in {path} belongs to network {got}, not {expected}")]
+    OtherNetwork {
+        /// Where it is.
+        path: String,
+        /// Whose blocks it holds.
+        got: NetworkId,
+        /// Whose blocks were expected.
+        expected: NetworkId,
+    },
+    /// The file system does not keep what LMDB needs.
+    #[error(
+        "{path} is on a network file system ({kind}), where a store could be damaged: choose a data directory on a local disk"
+    )]
+    NetworkFileSystem {
+        /// Where it is.
+        path: String,
+        /// Which kind.
+        kind: &'static str,
+    },
+    /// What was read is not what was written.
+    #[error("the store is damaged: {what}")]
+    Damaged {
+        /// Which part.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// A [`StoreError::Damaged`] with this description.
+    pub fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into() }
+    }
+}
+
+impl From<DecodeError> for StoreError {
+    fn from(error: DecodeError) -> Self {
+        Self::damaged(format!("a record does not decode: {error}"))
+    }
+}
+
+/// A block of the tree, without its body.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct BlockRecord {
+    /// Its header and seal.
+    pub header: SealedHeader,
+    /// The work of it and all its ancestors, genesis excluded.
+    pub work: Work,
+}
+
+impl BlockRecord {
+    /// The header's id.
+    pub fn id(&self) -> BlockId {
+        self.header.id()
+    }
+
+    /// The header's height.
+    pub fn height(&self) -> Height {
+        self.header.header.height
+    }
+}
+
+/// The last block of the best chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Its id.
+    pub id: BlockId,
+    /// Its height.
+    pub height: Height,
+    /// The work of the whole chain.
+    pub work: Work,
+    /// Its time.
+    pub time: Timestamp,
+}
+
+impl Tip {
+    /// Fork choice: more work, or equal work and the numerically smaller id (`PROTOCOL.md`, section 6).
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        beats(self.work, &self.id, other.work, &other.id)
+    }
+}
+
+/// Whether a chain of this work and tip is preferred to another.
+pub fn beats(work: Work, id: &BlockId, other_work: Work, other_id: &BlockId) -> bool {
+    (work, std::cmp::Reverse(id)) > (other_work, std::cmp::Reverse(other_id))
+}
+
+impl From<&BlockRecord> for Tip {
+    fn from(record: &BlockRecord) -> Self {
+        let header = &record.header.header;
+        Self { id: record.id(), height: header.height, work: record.work, time: header.time }
+    }
+}
+
+/// Where a transaction stands in the best chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransactionPlace {
+    /// Its block.
+    pub block: BlockId,
+    /// That block's height.
+    pub height: Height,
+    /// Its position among the block's transactions, from 0.
+    pub index: u32,
+}
+
+/// What a transaction of the store, reading or writing, can be asked.
+pub trait Read {
+    /// The last block of the best chain; genesis at first.
+    fn tip(&self) -> Result<Tip, StoreError>;
+
+    /// A block of the tree, genesis included, on the best chain or not.
+    fn record(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError>;
+
+    /// The encoded body of a block of the tree, its checksum verified; `None` for genesis.
+    fn encoded_body(&self, id: &BlockId) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The block of this height in the best chain.
+    fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError>;
+
+    /// What an address holds at the tip.
+    fn account(&self, address: &Address) -> Result<Account, StoreError>;
+
+    /// Where a transaction stands in the best chain, if it does.
+    fn find_transaction(&self, id: &TransactionId) -> Result<Option<TransactionPlace>, StoreError>;
+
+    /// Whether a block was found to break a rule although its body was its own.
+    fn is_invalid(&self, id: &BlockId) -> Result<bool, StoreError>;
+
+    /// The addresses whose activity is kept.
+    fn watched(&self) -> Result<Vec<Address>, StoreError>;
+
+    /// The activity of a watched address: the newest first, at most `limit` entries.
+    fn activity(&self, address: &Address, limit: usize) -> Result<Vec<Activity>, StoreError>;
+
+    /// Every account, addresses ascending, for audits and tests: `visit` is called once each.
+    fn for_each_account(&self, visit: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError>;
+
+    /// The decoded body of a block of the tree; `None` for genesis.
+    fn body(&self, id: &BlockId) -> Result<Option<Body>, StoreError> {
+        Ok(self.encoded_body(id)?.map(|bytes| decode(&bytes)).transpose()?)
+    }
+
+    /// A block of the tree with its body, as it was checked before it was stored; `None` for genesis.
+    fn checked_block(&self, id: &BlockId) -> Result<Option<CheckedBlock>, StoreError> {
+        let (Some(record), Some(body)) = (self.record(id)?, self.body(id)?) else { return Ok(None) };
+        Ok(Some(CheckedBlock::from_store(record.header, body)))
+    }
+
+    /// Whether a block is part of the best chain.
+    fn is_best(&self, record: &BlockRecord) -> Result<bool, StoreError> {
+        Ok(self.best_at(record.height())? == Some(record.id()))
+    }
+}
+
+/// What a writing transaction of the store can be asked besides. It sees its own changes.
+pub trait Write: Read {
+    /// Adds a block to the tree, with its body and the index entries of its transactions. The best chain
+    /// stays as it is. Adding a block again changes nothing.
+    fn put_block(&mut self, block: &CheckedBlock, work: Work) -> Result<(), StoreError>;
+
+    /// Makes a child of the tip, which is in the tree, the new tip.
+    fn extend_best(&mut self, record: &BlockRecord) -> Result<(), StoreError>;
+
+    /// Makes the parent of the tip the new tip.
+    fn retract_best(&mut self) -> Result<(), StoreError>;
+
+    /// Replaces an account; the default account is not kept.
+    fn put_account(&mut self, address: &Address, account: Account) -> Result<(), StoreError>;
+
+    /// Remembers that a block is invalid for ever.
+    fn mark_invalid(&mut self, id: &BlockId) -> Result<(), StoreError>;
+
+    /// Keeps the activity of an address from now on.
+    fn watch(&mut self, address: &Address) -> Result<(), StoreError>;
+
+    /// Adds an entry to the activity of an address.
+    fn put_activity(&mut self, address: &Address, entry: &Activity) -> Result<(), StoreError>;
+
+    /// Removes the entries of one height from the activity of an address.
+    fn remove_activity(&mut self, address: &Address, height: Height) -> Result<(), StoreError>;
+}
+
+/// A store that several threads, and several processes, may use at once.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Looks at one committed state. The closure should be short and must not wait for anything: an LMDB
+    /// reader that lingers keeps old pages from being reused.
+    fn read<T, E: From<StoreError>>(&self, look: impl FnOnce(&dyn Read) -> Result<T, E>) -> Result<T, E>;
+
+    /// Changes the store: all of it durably when the closure succeeds, nothing when it fails. The closure
+    /// may be run again from the start (a map that is full is grown first), so it must depend on nothing
+    /// that an earlier run of it changed.
+    fn write<T, E: From<StoreError>>(
+        &self,
+        change: impl FnMut(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<T, E>;
+}

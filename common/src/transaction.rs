@@ -1,0 +1,85 @@
+//! Payments and their encoding (`PROTOCOL.md`, section 4). Data only: the rules are in
+//! [`crate::consensus`].
+
+use bincode::{Decode, Encode};
+
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::encoding::{encode, encode_into};
+use crate::hash::{NetworkId, TransactionId, sha256};
+use crate::time::Height;
+
+/// What a signature on a payment begins with, so that no other signed message can pass for one.
+const SIGNING_TAG: &[u8; 21] = b"farthing:transaction:";
+
+/// The kinds of transaction. A kind that is not listed here does not decode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum TransactionVersion {
+    /// One amount from one account to another.
+    #[default]
+    V1,
+}
+
+/// What a sender signs. Who sends it is not named: it is the address of `public_key`.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Payment {
+    /// Which kind of transaction this is.
+    pub version: TransactionVersion,
+    /// The receiving address.
+    pub to: Address,
+    /// What the receiver gains; more than nothing.
+    pub amount: Amount,
+    /// What the miner gains.
+    pub fee: Amount,
+    /// How many transactions of the sender the chain held before this one.
+    pub nonce: u64,
+    /// The last block height that may hold it; 0: any.
+    pub valid_until: u32,
+    /// A note that everyone can read; at most 80 bytes.
+    pub data: Vec<u8>,
+    /// The sender's RSA modulus, big endian.
+    pub public_key: Vec<u8>,
+}
+
+/// A payment and its sender's signature, unchecked: as it comes from a network, a disk or a user.
+/// What has passed the checks is a [`crate::consensus::CheckedTransaction`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Transaction {
+    /// What is signed.
+    pub payment: Payment,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over [`Payment::signing_message`].
+    pub signature: Vec<u8>,
+}
+
+impl Payment {
+    /// The bytes that the sender signs: worth nothing on any other network.
+    pub fn signing_message(&self, network: &NetworkId) -> Vec<u8> {
+        let mut message = Vec::with_capacity(512);
+        message.extend_from_slice(SIGNING_TAG);
+        message.extend_from_slice(network.as_bytes());
+        encode_into(self, &mut message);
+        message
+    }
+
+    /// What the sender loses, or `None` when the sum overflows.
+    pub fn total(&self) -> Option<Amount> {
+        self.amount.checked_add(self.fee)
+    }
+
+    /// Whether a block of this height may hold the payment.
+    pub fn may_be_in_block(&self, height: Height) -> bool {
+        self.valid_until == 0 || height.get() <= u64::from(self.valid_until)
+    }
+}
+
+impl Transaction {
+    /// SHA-256(0x00 ‖ encoding): id, Merkle leaf and cache key in one.
+    pub fn id(&self) -> TransactionId {
+        Self::id_of_encoding(&encode(self))
+    }
+
+    /// The id of a transaction whose encoding is at hand.
+    pub fn id_of_encoding(encoding: &[u8]) -> TransactionId {
+        TransactionId::from_bytes(sha256(&[&[0], encoding]))
+    }
+}
