@@ -1,0 +1,1 @@
+//! Parameters from every source, through [`super::CommonFlags::load`].
