@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use config::ValueKind;
 use etcetera::BaseStrategy;
@@ -39,7 +39,7 @@ pub struct CommonFlags {
 
     /// Keep keys, payments and the chain in this directory
     #[arg(long, global = true, value_name = "DIRECTORY")]
-    pub data_dir: Option<PathBuf>,
+    pub data_dir: Option<String>,
 
     /// Open to the local network; without it nothing leaves this machine
     #[arg(long, global = true)]
@@ -187,7 +187,6 @@ impl CommonFlags {
         for text in &self.set {
             layer.set(text)?;
         }
-        let data_dir = self.data_dir.as_deref().map(Path::to_string_lossy).map(String::from);
         let log = match (self.quiet, self.verbose) {
             (true, _) => Some(("--quiet", "warn")),
             (false, 0) => None,
@@ -197,7 +196,7 @@ impl CommonFlags {
         let named = [
             ("--network", "network", self.network.clone()),
             ("--name", "name", self.name.clone()),
-            ("--data-dir", "data_dir", data_dir),
+            ("--data-dir", "data_dir", self.data_dir.clone()),
             ("--lan", "lan", self.lan.then(|| "true".to_owned())),
             ("--peer", "peers", (!self.peer.is_empty()).then(|| self.peer.join(","))),
             (log.map_or("", |(flag, _)| flag), "log", log.map(|(_, level)| level.to_owned())),

@@ -68,7 +68,7 @@ impl Layer {
                 return Err(SettingsError::UnknownKey {
                     place: "the environment".to_owned(),
                     key: variable.to_owned(),
-                    nearest: nearest_to(&name),
+                    nearest: nearest_to(&name).map(variable_of),
                 });
             }
             if !value.is_empty() {
@@ -93,7 +93,11 @@ impl Layer {
         place: String,
     ) -> Result<(), SettingsError> {
         if kind_of(&key).is_none() {
-            return Err(SettingsError::UnknownKey { place, nearest: nearest_to(&key), key });
+            return Err(SettingsError::UnknownKey {
+                place,
+                nearest: nearest_to(&key).map(str::to_owned),
+                key,
+            });
         }
         self.values.insert(key, Value::new(Some(&place), kind));
         Ok(())

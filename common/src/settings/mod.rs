@@ -117,14 +117,15 @@ impl Settings {
                 ],
             )?,
         };
-        settings.ports_differ()?;
+        settings.ports_differ(values)?;
         settings.broadcasts_stay_where_they_may(values)?;
         Ok(settings)
     }
 
-    fn ports_differ(&self) -> Result<(), SettingsError> {
+    fn ports_differ(&self, values: &Values) -> Result<(), SettingsError> {
         if self.status_broadcast_port == self.transaction_port {
-            return Err(SettingsError::SamePort { port: self.transaction_port });
+            let places = values.places_of_changes(&["status_broadcast_port", "transaction_port"]);
+            return Err(SettingsError::SamePort { port: self.transaction_port, places });
         }
         Ok(())
     }
@@ -139,12 +140,12 @@ impl Settings {
     }
 }
 
-/// Why parameters cannot be used. Each sentence begins with the place where the value was written.
+/// Why parameters cannot be used. A sentence begins with the place where the value was written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence of each variant says what it and its fields are")]
 pub enum SettingsError {
-    #[error("{place}: {key:?} is not a parameter{}", did_you_mean(*nearest))]
-    UnknownKey { place: String, key: String, nearest: Option<&'static str> },
+    #[error("{place}: {key:?} is not a parameter{}", did_you_mean(nearest.as_deref()))]
+    UnknownKey { place: String, key: String, nearest: Option<String> },
     #[error("{place}: {key} is {value}; it must be {expected}")]
     Malformed { place: String, key: String, value: String, expected: String },
     #[error(
@@ -173,9 +174,10 @@ pub enum SettingsError {
     #[error("{}{error}", before_sentence(places))]
     Rules { error: RulesError, places: Vec<String> },
     #[error(
-        "status_broadcast_port and transaction_port are both {port}: they must differ, else every program hears only half of what it needs"
+        "{}status_broadcast_port and transaction_port are both {port}; they must differ: what arrives at one is not looked for at the other",
+        before_sentence(places)
     )]
-    SamePort { port: u16 },
+    SamePort { port: u16, places: Vec<String> },
     #[error(
         "{place}: broadcast_addresses holds {address}, which is outside of this machine: that needs lan = true (or --lan)"
     )]

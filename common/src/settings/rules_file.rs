@@ -8,9 +8,6 @@ use super::values::Values;
 use crate::rules::{Rules, RulesError};
 use crate::time::Timestamp;
 
-/// The whole of a rule's type; [`Rules::check`] knows the bounds and has better sentences for them.
-const ANY_U32: std::ops::RangeInclusive<u64> = 0..=u32::MAX as u64;
-
 /// Rules in TOML, every one of them, so that they stay the same network whatever the defaults become.
 pub fn rules_to_toml(rules: &Rules) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
@@ -49,11 +46,12 @@ pub fn rules_to_toml(rules: &Rules) -> String {
 
 /// The rules among the merged parameters, checked against every bound.
 pub(super) fn rules_from_values(values: &Values) -> Result<Rules, SettingsError> {
-    let number = |key| values.number::<u32>(key, ANY_U32);
+    // Of bounds only Rules::check knows.
+    let number = |key| values.whole_number::<u32>(key);
     let rules = Rules {
         format: 1,
         name: values.text("name")?,
-        genesis_time: Timestamp::from_millis(values.number("genesis_time", 0..=(1 << 53) - 1)?),
+        genesis_time: Timestamp::from_millis(values.whole_number("genesis_time")?),
         difficulty: number("difficulty")?,
         target_block_seconds: number("target_block_seconds")?,
         retarget_blocks: number("retarget_blocks")?,
@@ -90,7 +88,5 @@ fn places(values: &Values, error: &RulesError) -> Vec<String> {
         RulesError::AllocOrder { .. } => &["alloc"],
         RulesError::Supply => &["alloc", "block_reward"],
     };
-    let mut places: Vec<_> = concerned.iter().filter_map(|key| values.place_of_change(key)).collect();
-    places.dedup();
-    places
+    values.places_of_changes(concerned)
 }

@@ -32,13 +32,20 @@ impl Values {
 
     /// Where a parameter was written.
     pub(super) fn place(&self, key: &str) -> String {
-        let place = self.values.get(key).and_then(Value::origin);
+        let place = self.values.get(key).and_then(|value| match &value.kind {
+            // Merging takes a table apart: only its entries know where they are from.
+            ValueKind::Table(table) => table.values().next().and_then(Value::origin),
+            _ => value.origin(),
+        });
         place.unwrap_or(DEFAULTS_PLACE).to_owned()
     }
 
-    /// Where a parameter was written, if not in the built-in defaults.
-    pub(super) fn place_of_change(&self, key: &str) -> Option<String> {
-        Some(self.place(key)).filter(|place| !place.starts_with(DEFAULTS_PLACE))
+    /// Where these parameters were written, but for the built-in defaults.
+    pub(super) fn places_of_changes(&self, keys: &[&str]) -> Vec<String> {
+        let places = keys.iter().map(|key| self.place(key));
+        let mut places: Vec<_> = places.filter(|place| !place.starts_with(DEFAULTS_PLACE)).collect();
+        places.dedup();
+        places
     }
 
     /// A text.
@@ -76,6 +83,13 @@ impl Values {
         }
     }
 
+    /// A whole number, with no bounds but its type's.
+    pub(super) fn whole_number<N: TryFrom<u64>>(&self, key: &str) -> Result<N, SettingsError> {
+        read_number(self.kind(key)).and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
+            self.malformed(key, self.kind(key), "a whole number (config/default.toml says which)")
+        })
+    }
+
     /// A whole number within bounds.
     pub(super) fn number<N: TryFrom<u64>>(
         &self,
@@ -83,21 +97,11 @@ impl Values {
         allowed: RangeInclusive<u64>,
     ) -> Result<N, SettingsError> {
         let kind = self.kind(key);
-        let number: Option<u64> = match kind {
-            ValueKind::I64(number) => u64::try_from(*number).ok(),
-            ValueKind::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
-            _ => None,
-        };
-        number
-            .filter(|number| allowed.contains(number))
-            .and_then(|number| N::try_from(number).ok())
-            .ok_or_else(|| {
-                self.malformed(
-                    key,
-                    kind,
-                    format!("a whole number from {} to {}", allowed.start(), allowed.end()),
-                )
-            })
+        let number = read_number(kind).filter(|number| allowed.contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
+            let expected = format!("a whole number from {} to {}", allowed.start(), allowed.end());
+            self.malformed(key, kind, expected)
+        })
     }
 
     /// A time in milliseconds within bounds.
@@ -193,6 +197,15 @@ impl Values {
             value: Shown(value).to_string(),
             expected: expected.into(),
         }
+    }
+}
+
+fn read_number(kind: &ValueKind) -> Option<u64> {
+    match kind {
+        ValueKind::I64(number) => u64::try_from(*number).ok(),
+        // Only digits: `parse` alone would take "+1" too.
+        ValueKind::String(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
     }
 }
 
