@@ -7,7 +7,7 @@
 //! 3. validity: [`consensus`], then [`ledger`];
 //! 4. state: [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets);
-//! 6. for the programs' edges: [`settings`], [`files`].
+//! 6. for the programs' edges: [`settings`], [`files`], [`key_store`].
 //!
 //! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
 
@@ -20,6 +20,7 @@ pub mod difficulty;
 pub mod encoding;
 pub mod files;
 pub mod hash;
+pub mod key_store;
 pub mod keys;
 pub mod ledger;
 pub mod merkle;
