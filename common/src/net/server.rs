@@ -129,7 +129,7 @@ pub trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request) -> impl Future<Output = Answer> + Send;
 
     /// A connection has ended, or was turned away. Called once for each caller.
-    fn closed(&self, _caller: Caller, _reason: &CloseReason) {}
+    fn closed(&self, _caller: Caller, _reason: CloseReason) {}
 }
 
 /// Why no server can listen.
@@ -227,7 +227,7 @@ async fn accept<S: Service>(
                         }
                         Err(reason) => {
                             drop(stream);
-                            service.closed(caller, &reason);
+                            service.closed(caller, reason);
                         }
                     }
                 }
@@ -250,7 +250,7 @@ async fn attend<S: Service>(
         _ = stopped.changed() => CloseReason::ServerStopped,
         reason = connection::serve(stream, caller, &*service, &limits) => reason,
     };
-    service.closed(caller, &reason);
+    service.closed(caller, reason);
 }
 
 /// The open connections, and where each comes from.
