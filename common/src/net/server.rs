@@ -209,7 +209,7 @@ async fn accept<S: Service>(
 ) {
     let limits = Arc::new(limits);
     let mut connections = Connections::default();
-    let mut ids = 0..;
+    let mut called = 0;
     loop {
         tokio::select! {
             biased;
@@ -218,7 +218,8 @@ async fn accept<S: Service>(
             accepted = socket.accept() => match accepted {
                 Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
                 Ok((stream, address)) => {
-                    let caller = Caller { id: ConnectionId(ids.next().unwrap_or_default()), address };
+                    called += 1;
+                    let caller = Caller { id: ConnectionId(called), address };
                     match connections.room_for(address.ip(), &limits) {
                         Ok(()) => {
                             let (service, limits) = (service.clone(), limits.clone());
