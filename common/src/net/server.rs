@@ -129,7 +129,7 @@ pub trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request) -> impl Future<Output = Answer> + Send;
 
     /// A connection has ended, or was turned away. Called once for each caller.
-    fn closed(&self, _caller: Caller, _reason: &CloseReason) {}
+    fn closed(&self, _caller: Caller, _reason: CloseReason) {}
 }
 
 /// Why no server can listen.
@@ -209,7 +209,7 @@ async fn accept<S: Service>(
 ) {
     let limits = Arc::new(limits);
     let mut connections = Connections::default();
-    let mut ids = 0..;
+    let mut called = 0;
     loop {
         tokio::select! {
             biased;
@@ -218,7 +218,8 @@ async fn accept<S: Service>(
             accepted = socket.accept() => match accepted {
                 Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
                 Ok((stream, address)) => {
-                    let caller = Caller { id: ConnectionId(ids.next().unwrap_or_default()), address };
+                    called += 1;
+                    let caller = Caller { id: ConnectionId(called), address };
                     match connections.room_for(address.ip(), &limits) {
                         Ok(()) => {
                             let (service, limits) = (service.clone(), limits.clone());
@@ -227,7 +228,7 @@ async fn accept<S: Service>(
                         }
                         Err(reason) => {
                             drop(stream);
-                            service.closed(caller, &reason);
+                            service.closed(caller, reason);
                         }
                     }
                 }
@@ -250,7 +251,7 @@ async fn attend<S: Service>(
         _ = stopped.changed() => CloseReason::ServerStopped,
         reason = connection::serve(stream, caller, &*service, &limits) => reason,
     };
-    service.closed(caller, &reason);
+    service.closed(caller, reason);
 }
 
 /// The open connections, and where each comes from.
