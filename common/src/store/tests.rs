@@ -226,7 +226,7 @@ fn a_transaction_is_found_where_the_best_chain_has_it(store: &impl Store) {
     read(store, |reader| {
         assert_eq!(reader.find_transaction(&both.id())?, place(&second, 0));
         assert_eq!(reader.find_transaction(&one.id())?, None);
-        let mut alike = *one.id().as_bytes();
+        let mut alike = *both.id().as_bytes();
         alike[31] ^= 1;
         assert_eq!(reader.find_transaction(&TransactionId::from_bytes(alike))?, None);
         Ok(())

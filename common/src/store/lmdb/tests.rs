@@ -268,6 +268,23 @@ fn threads_read_and_write_while_the_map_grows() {
 }
 
 #[test]
+fn a_map_that_cannot_grow_is_an_error_and_then_nothing_is_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    let environment = &store.0.environment;
+    // The address space ends before a map of 2^63 bytes.
+    let refused = (0..64).find_map(|_| environment.grow(environment.map_bytes()).err());
+    assert!(matches!(refused, Some(StoreError::Io { .. })), "{refused:?}");
+    let looked = store.read(|reader| reader.tip());
+    assert!(matches!(looked, Err(StoreError::Database(_))), "{looked:?}");
+    let written = store.write(|writer| writer.tip());
+    assert!(matches!(written, Err(StoreError::Database(_))), "{written:?}");
+    drop(store);
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    assert_eq!(read(&store, |reader| reader.tip()), Tip::from(&genesis()));
+}
+
+#[test]
 fn a_reader_sees_one_state_while_a_writer_commits() {
     let directory = tempfile::tempdir().unwrap();
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
