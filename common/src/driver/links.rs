@@ -39,7 +39,13 @@ impl Links {
     pub(super) fn new<S: Store>(runtime: Handle, events: mpsc::Sender<Event>, node: &Node<S>) -> Self {
         let template = node.hello(Timestamp::default());
         let hello = move || Hello { time: Timestamp::from_system_clock(), ..template.clone() };
-        Self { runtime, events, network: node.chain().network(), hello: Arc::new(hello), open: HashMap::new() }
+        Self {
+            runtime,
+            events,
+            network: node.chain().network(),
+            hello: Arc::new(hello),
+            open: HashMap::new(),
+        }
     }
 
     pub(super) fn connect(&mut self, link: LinkId, target: Target) {
@@ -83,7 +89,11 @@ impl Drop for Links {
     }
 }
 
-async fn call(target: &Target, network: &NetworkId, hello: &(dyn Fn() -> Hello + Send + std::marker::Sync)) -> Result<(Session, Hello), ConnectError> {
+async fn call(
+    target: &Target,
+    network: &NetworkId,
+    hello: &(dyn Fn() -> Hello + Send + std::marker::Sync),
+) -> Result<(Session, Hello), ConnectError> {
     let addresses = match target {
         Target::Address(address) => vec![*address],
         Target::Named(name) => resolve(name, CONNECT_DEADLINE).await?,
@@ -101,11 +111,19 @@ async fn call(target: &Target, network: &NetworkId, hello: &(dyn Fn() -> Hello +
             Err(error) => last = Some(error),
         }
     }
-    Err(last.unwrap_or_else(|| ConnectError::NotFoundInTime { peer: target.to_string(), within: CONNECT_DEADLINE }))
+    Err(last.unwrap_or_else(|| ConnectError::NotFoundInTime {
+        peer: target.to_string(),
+        within: CONNECT_DEADLINE,
+    }))
 }
 
 /// Sends requests and hands in answers until one of the two ends; says why.
-async fn converse(link: LinkId, session: Session, mut to_send: mpsc::Receiver<Request>, events: &mpsc::Sender<Event>) -> String {
+async fn converse(
+    link: LinkId,
+    session: Session,
+    mut to_send: mpsc::Receiver<Request>,
+    events: &mpsc::Sender<Event>,
+) -> String {
     let (mut requests, mut responses) = session.split();
     let sending = send_all(&mut requests, &mut to_send);
     let receiving = async {

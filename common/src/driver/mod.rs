@@ -22,7 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use crate::hash::NetworkId;
-use crate::net::{AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits};
+use crate::net::{
+    AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
+};
 use crate::node::{ConnectionId, Effect, Input, Node, Notice, Now, Template};
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
@@ -106,7 +108,11 @@ pub trait Program<S: Store> {
 
     /// Called after every round of events and at the time it asked for: what to do now, and when to be
     /// called again at the latest.
-    fn tick(&mut self, _node: &Node<S>, _now: Now) -> Result<(Vec<Command>, Option<std::time::Duration>), StoreError> {
+    fn tick(
+        &mut self,
+        _node: &Node<S>,
+        _now: Now,
+    ) -> Result<(Vec<Command>, Option<std::time::Duration>), StoreError> {
         Ok((Vec::new(), None))
     }
 }
@@ -126,7 +132,11 @@ pub struct Dropped {
 enum Event {
     Input(Input),
     /// A caller's request, and where its answer goes.
-    Request { input: Input, connection: ConnectionId, answer: oneshot::Sender<Response> },
+    Request {
+        input: Input,
+        connection: ConnectionId,
+        answer: oneshot::Sender<Response>,
+    },
 }
 
 /// A way into the loop for a program's own threads, such as those that search for a nonce.
@@ -218,7 +228,9 @@ impl Driver {
 
     /// Runs the node until the program, Ctrl-C or SIGTERM ends it, or its store fails.
     pub fn run<S: Store>(self, node: Node<S>, program: &mut impl Program<S>) -> Result<(), DriverError> {
-        let Self { runtime, started, sockets, receivers, broadcaster, listener, events, dropped, stop, .. } = self;
+        let Self {
+            runtime, started, sockets, receivers, broadcaster, listener, events, dropped, stop, ..
+        } = self;
         let (events, mut inbox) = events;
         let network = node.chain().network();
         let (heard_to, mut heard) = mpsc::channel(MAX_HEARD);
@@ -252,7 +264,8 @@ impl Driver {
         drop(event_loop);
         inbox.close();
         if let Some(server) = server {
-            let _ = runtime.block_on(tokio::time::timeout(std::time::Duration::from_millis(500), server.stop()));
+            let _ =
+                runtime.block_on(tokio::time::timeout(std::time::Duration::from_millis(500), server.stop()));
         }
         runtime.shutdown_timeout(std::time::Duration::from_millis(500));
         result
@@ -381,7 +394,12 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
 }
 
 /// Moves datagrams from a socket to the loop, and decodes them on the way.
-async fn receive(mut receiver: Receiver, network: NetworkId, heard: mpsc::Sender<Input>, dropped: Arc<Dropped>) {
+async fn receive(
+    mut receiver: Receiver,
+    network: NetworkId,
+    heard: mpsc::Sender<Input>,
+    dropped: Arc<Dropped>,
+) {
     loop {
         let input = match receiver.receive().await {
             Err(_) => {

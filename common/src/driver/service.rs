@@ -63,7 +63,8 @@ impl<S: Store> Service for ChainService<S> {
 
     fn opened(&self, caller: Caller, hello: &Hello) {
         // Of use, not of need: when the loop is busy a caller is not remembered.
-        let _ = self.events.try_send(Event::Input(Input::Caller { from: caller.address, hello: hello.clone() }));
+        let _ =
+            self.events.try_send(Event::Input(Input::Caller { from: caller.address, hello: hello.clone() }));
     }
 
     async fn answer(&self, caller: Caller, request: Request) -> Answer {
@@ -80,7 +81,9 @@ impl<S: Store> Service for ChainService<S> {
     fn closed(&self, caller: Caller, _reason: CloseReason) {
         let (events, connection) = (self.events.clone(), ConnectionId(caller.id.0));
         // It must arrive, or what the node holds for the caller would stay.
-        tokio::spawn(async move { events.send(Event::Input(Input::CallerGone { connection })).await.is_ok() });
+        tokio::spawn(
+            async move { events.send(Event::Input(Input::CallerGone { connection })).await.is_ok() },
+        );
     }
 }
 
