@@ -30,6 +30,8 @@ pub mod rules;
 pub mod settings;
 pub mod signature;
 pub mod store;
+#[cfg(test)]
+mod test_blocks;
 pub mod time;
 pub mod transaction;
 pub mod wire;
