@@ -29,6 +29,8 @@ pub mod rules;
 pub mod settings;
 pub mod signature;
 pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod transaction;
 pub mod wire;
