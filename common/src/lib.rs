@@ -30,6 +30,8 @@ pub mod settings;
 pub mod signature;
 pub mod store;
 #[cfg(test)]
+mod test_blocks;
+#[cfg(test)]
 pub(crate) mod testing;
 pub mod time;
 pub mod transaction;

@@ -13,13 +13,13 @@
 use bincode::{Decode, Encode};
 
 use crate::address::Address;
-use crate::amount::Amount;
 use crate::block::{Body, SealedHeader};
 use crate::consensus::CheckedBlock;
 use crate::difficulty::Work;
 use crate::encoding::{DecodeError, decode};
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
+use crate::rules::Rules;
 use crate::time::{Height, Timestamp};
 
 mod activity;
@@ -30,6 +30,8 @@ mod tests;
 
 pub use activity::{Activity, Direction};
 pub(crate) use activity::{forget, record, watch};
+pub use lmdb::LmdbStore;
+pub use memory::MemoryStore;
 
 /// Why a store does not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,16 @@ impl StoreError {
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
     }
+
+    /// A block was to become the tip that is not in the tree, or is no child of the tip.
+    fn cannot_follow(id: &BlockId, tip: &BlockId) -> Self {
+        Self::damaged(format!("block {id} cannot follow the tip {tip}"))
+    }
+
+    /// The tip was to be taken away although there is nothing below it.
+    fn has_no_parent(tip: &BlockId) -> Self {
+        Self::damaged(format!("the tip {tip} has no parent in the best chain"))
+    }
 }
 
 impl From<DecodeError> for StoreError {
@@ -112,6 +124,11 @@ pub struct BlockRecord {
 }
 
 impl BlockRecord {
+    /// Genesis, where every chain of these rules begins.
+    pub fn genesis(rules: &Rules) -> Self {
+        Self { header: rules.genesis(), work: Work::ZERO }
+    }
+
     /// The header's id.
     pub fn id(&self) -> BlockId {
         self.header.id()

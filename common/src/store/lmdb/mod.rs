@@ -1,0 +1,185 @@
+//! The store that programs use: LMDB, a memory-mapped B-tree with one writer and any number of readers,
+//! in any number of processes.
+//!
+//! - `environment` opens the files, and grows the map that LMDB sees them through;
+//! - `tables` says which tables there are and what their keys and values look like;
+//! - `transaction` answers [`Read`] and [`Write`] from them.
+//!
+//! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
+//! state of the last write behind, and no lock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use heed::{MdbError, RwTxn};
+
+use super::{Read, Store, StoreError, Write};
+use crate::hash::NetworkId;
+use crate::rules::Rules;
+
+mod environment;
+mod file_system;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use environment::Environment;
+use tables::Tables;
+use transaction::Transaction;
+
+/// How much of the address space a store takes at first, in bytes; it doubles whenever it is full. On disk
+/// a store takes no more than what it holds. 1 GiB holds a network's first months without growing, and can
+/// be had on any machine of 64 bits, also under a limit on address space.
+const FIRST_MAP_BYTES: usize = 1 << 30;
+
+/// A store in a directory of its own. Clones share it, and so does whoever opens the directory again, in
+/// this process or another.
+///
+/// Transactions do not nest: inside the closure of [`Store::read`] or [`Store::write`], neither may be
+/// called again on the same store.
+#[derive(Clone)]
+pub struct LmdbStore(Arc<Shared>);
+
+struct Shared {
+    tables: Tables,
+    network: NetworkId,
+    environment: Environment,
+}
+
+/// The stores that are open in this process, by directory: LMDB forbids a process to open one twice.
+static OPEN: Mutex<BTreeMap<PathBuf, Weak<Shared>>> = Mutex::new(BTreeMap::new());
+
+impl LmdbStore {
+    /// Opens the store in this directory; creates it, and the directory, where there is none.
+    ///
+    /// Fails when the directory cannot be used ([`StoreError::Io`]), is on a network file system, or holds
+    /// a database that is foreign, newer, or another network's.
+    pub fn open(directory: &Path, rules: &Rules) -> Result<Self, StoreError> {
+        Self::open_with_map_size(directory, rules, FIRST_MAP_BYTES)
+    }
+
+    /// Opens the store in this directory; `None`, and nothing is created, where there is none. Fails like
+    /// [`LmdbStore::open`].
+    pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
+        if !environment::exists(directory) {
+            return Ok(None);
+        }
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, false)
+    }
+
+    /// [`LmdbStore::open`] with a map that is at first no larger than this, a multiple of the page size.
+    pub(crate) fn open_with_map_size(
+        directory: &Path,
+        rules: &Rules,
+        map_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        environment::create_directory(directory)?;
+        let store = Self::open_or_find_none(directory, rules, map_bytes, true)?;
+        store.ok_or_else(|| StoreError::damaged("the tables that were just created are missing"))
+    }
+
+    /// The bytes that the store takes on disk.
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.0.environment.size_on_disk()
+    }
+
+    fn open_or_find_none(
+        directory: &Path,
+        rules: &Rules,
+        map_bytes: usize,
+        create: bool,
+    ) -> Result<Option<Self>, StoreError> {
+        file_system::is_local(directory)?;
+        let directory = environment::canonical(directory)?;
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, store| store.strong_count() > 0);
+        if let Some(shared) = open.get(&directory).and_then(Weak::upgrade) {
+            tables::same_network(&directory, shared.network, rules.network_id())?;
+            return Ok(Some(Self(shared)));
+        }
+        let environment = Environment::open(&directory, map_bytes)?;
+        let tables = match Tables::open(&environment, rules)? {
+            None if create => {
+                Tables::create(&environment, rules)?;
+                Tables::open(&environment, rules)?
+            }
+            found => found,
+        };
+        let Some(tables) = tables else { return Ok(None) };
+        let shared = Arc::new(Shared { tables, network: rules.network_id(), environment });
+        open.insert(directory, Arc::downgrade(&shared));
+        Ok(Some(Self(shared)))
+    }
+}
+
+impl Store for LmdbStore {
+    fn read<T, E: From<StoreError>>(&self, look: impl FnOnce(&dyn Read) -> Result<T, E>) -> Result<T, E> {
+        let (_map, txn) = self.0.environment.begin_read()?;
+        look(&Transaction::new(&self.0.tables, &txn))
+    }
+
+    fn write<T, E: From<StoreError>>(
+        &self,
+        mut change: impl FnMut(&mut dyn Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let environment = &self.0.environment;
+        loop {
+            let full_bytes = {
+                let (_map, txn) = environment.begin_write()?;
+                match self.0.attempt(txn, &mut change) {
+                    Attempt::Done(result) => return result,
+                    Attempt::MapFull => environment.map_bytes(),
+                }
+            };
+            environment.grow(full_bytes)?;
+        }
+    }
+}
+
+/// What came of running the closure of a write once.
+enum Attempt<T, E> {
+    /// It is committed, or it failed and nothing is changed.
+    Done(Result<T, E>),
+    /// Nothing is changed: there was no room in the map.
+    MapFull,
+}
+
+impl Shared {
+    fn attempt<T, E: From<StoreError>>(
+        &self,
+        txn: RwTxn<'_>,
+        change: &mut impl FnMut(&mut dyn Write) -> Result<T, E>,
+    ) -> Attempt<T, E> {
+        let mut writer = Transaction::new(&self.tables, txn);
+        let result = change(&mut writer).and_then(|value| {
+            writer.write_back()?;
+            Ok(value)
+        });
+        // The closure may have wrapped the error, or passed over it: the transaction knows.
+        if writer.found_map_full() {
+            return Attempt::MapFull;
+        }
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => return Attempt::Done(Err(error)),
+        };
+        match writer.into_inner().commit() {
+            Ok(()) => Attempt::Done(Ok(value)),
+            Err(heed::Error::Mdb(MdbError::MapFull)) => Attempt::MapFull,
+            Err(error) => Attempt::Done(Err(self.environment.failed(error).into())),
+        }
+    }
+}
+
+impl From<heed::Error> for StoreError {
+    fn from(error: heed::Error) -> Self {
+        match error {
+            heed::Error::Mdb(
+                MdbError::Corrupted | MdbError::PageNotFound | MdbError::CursorFull | MdbError::PageFull,
+            ) => Self::damaged(error.to_string()),
+            error => Self::Database(Box::new(error)),
+        }
+    }
+}

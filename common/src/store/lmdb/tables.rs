@@ -1,0 +1,242 @@
+//! The tables, their keys and their values. Integers in keys are big endian, so that byte order is their
+//! order.
+//!
+//! Every block has a *sequence number*, in the order in which blocks came in: what is large or many is
+//! keyed by it and so appended, which costs a tenth of putting it at a random place.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `meta` | a name | magic, format, network, tip |
+//! | `block_index` | block id | sequence number |
+//! | `records` | sequence number | checksum, encoded [`BlockRecord`] |
+//! | `bodies` | sequence number | checksum, encoded body; none for genesis |
+//! | `best` | height | the id of the block in the best chain |
+//! | `accounts` | address | encoded [`Account`]: balance, nonce |
+//! | `transactions` | half a transaction id, sequence number, index | nothing |
+//! | `invalid` | block id | nothing |
+//! | `watched` | address | nothing |
+//! | `activity` | address, height, index | encoded [`Activity`](super::super::Activity) |
+//!
+//! The entries of `transactions` are made when a block is put and stay whatever becomes of it: whether
+//! they count is looked up in `best`.
+
+use std::path::Path;
+
+use heed::types::Bytes;
+use heed::{CommitOrAbort, Database, MdbError};
+
+use super::super::{BlockRecord, StoreError};
+use super::environment::Environment;
+use crate::address::Address;
+use crate::encoding::encode;
+use crate::hash::{BlockId, NetworkId, TransactionId};
+use crate::ledger::Account;
+use crate::rules::Rules;
+use crate::time::Height;
+
+/// The version of everything here. A change of it needs a new number, and a way to read the old ones.
+pub(super) const FORMAT: u32 = 1;
+const MAGIC: &[u8] = b"farthing store";
+
+/// The names in `meta`.
+pub(super) const MAGIC_KEY: &[u8] = b"magic";
+pub(super) const FORMAT_KEY: &[u8] = b"format";
+const NETWORK_KEY: &[u8] = b"network";
+pub(super) const TIP_KEY: &[u8] = b"tip";
+
+/// How many tables there are.
+pub(super) const TABLE_COUNT: usize = 10;
+
+/// A table of bytes by bytes.
+pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
+
+/// Handles of all tables.
+pub(super) struct Tables {
+    pub(super) meta: Table<'static>,
+    pub(super) block_index: Table<'static>,
+    pub(super) records: Table<'static>,
+    pub(super) bodies: Table<'static>,
+    pub(super) best: Table<'static>,
+    pub(super) accounts: Table<'static>,
+    pub(super) transactions: Table<'static>,
+    pub(super) invalid: Table<'static>,
+    pub(super) watched: Table<'static>,
+    pub(super) activity: Table<'static>,
+}
+
+/// Half a transaction id, a sequence number, an index.
+pub(super) type TransactionKey = [u8; 28];
+/// How much of a transaction id the index keeps. Two ids that share it are told apart by their bodies.
+pub(super) const ID_PREFIX_BYTES: usize = 16;
+/// Address, height, index.
+pub(super) type ActivityKey = [u8; 40];
+
+/// The key of a height; `None` beyond the protocol's last.
+pub(super) fn height_key(height: Height) -> Option<[u8; 4]> {
+    u32::try_from(height.get()).ok().map(u32::to_be_bytes)
+}
+
+pub(super) fn transaction_key(id: &TransactionId, sequence: u64, index: u32) -> TransactionKey {
+    let mut key = [0; 28];
+    key[..ID_PREFIX_BYTES].copy_from_slice(&id.as_bytes()[..ID_PREFIX_BYTES]);
+    key[ID_PREFIX_BYTES..24].copy_from_slice(&sequence.to_be_bytes());
+    key[24..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// The sequence number and the index in a [`transaction_key`].
+pub(super) fn block_and_index(key: &TransactionKey) -> (u64, u32) {
+    let (mut sequence, mut index) = ([0; 8], [0; 4]);
+    sequence.copy_from_slice(&key[ID_PREFIX_BYTES..24]);
+    index.copy_from_slice(&key[24..]);
+    (u64::from_be_bytes(sequence), u32::from_be_bytes(index))
+}
+
+pub(super) fn activity_key(address: &Address, height: [u8; 4], index: u32) -> ActivityKey {
+    let mut key = [0; 40];
+    key[..32].copy_from_slice(address.as_bytes());
+    key[32..36].copy_from_slice(&height);
+    key[36..].copy_from_slice(&index.to_be_bytes());
+    key
+}
+
+/// Exactly so many bytes, or the sentence that names what should have had them.
+pub(super) fn exactly<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::damaged(format!("{what} has {} bytes, not {N}", bytes.len())))
+}
+
+/// A value with a checksum before it, over the value and the block that it belongs to.
+pub(super) fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(4 + value.len());
+    sealed.extend_from_slice(&checksum(id, value));
+    sealed.extend_from_slice(value);
+    sealed
+}
+
+/// The value in what [`seal`] gave, or `None` when the checksum does not match.
+pub(super) fn unseal<'a>(id: &BlockId, sealed: &'a [u8]) -> Option<&'a [u8]> {
+    let (sum, value) = sealed.split_first_chunk()?;
+    (*sum == checksum(id, value)).then_some(value)
+}
+
+fn checksum(id: &BlockId, value: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(id.as_bytes());
+    hasher.update(value);
+    hasher.finalize().to_be_bytes()
+}
+
+/// Refuses a store of another network.
+pub(super) fn same_network(path: &Path, got: NetworkId, expected: NetworkId) -> Result<(), StoreError> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(StoreError::OtherNetwork { path: path.display().to_string(), got, expected })
+    }
+}
+
+/// Runs `open` for the name of every table.
+fn each<'e, E>(
+    mut open: impl FnMut(&'static str) -> Result<Table<'e>, E>,
+) -> Result<[Table<'e>; TABLE_COUNT], E> {
+    Ok([
+        open("meta")?,
+        open("block_index")?,
+        open("records")?,
+        open("bodies")?,
+        open("best")?,
+        open("accounts")?,
+        open("transactions")?,
+        open("invalid")?,
+        open("watched")?,
+        open("activity")?,
+    ])
+}
+
+impl Tables {
+    /// Opens the tables of a store of this network; `None` where the database is empty. Reads the version
+    /// and nothing else, and does not wait for who writes.
+    pub(super) fn open(environment: &Environment, rules: &Rules) -> Result<Option<Self>, StoreError> {
+        let path = environment.directory();
+        let foreign = || StoreError::Foreign { path: path.display().to_string() };
+        let (_map, txn) = environment.begin_read()?;
+        let opened = environment.env().open_databases_and_commit(txn, |opener, txn| {
+            let meta = match opener.open_database::<Bytes, Bytes>(txn, Some("meta")) {
+                Err(heed::Error::Mdb(MdbError::Incompatible)) => return Err(foreign()),
+                found => found?,
+            };
+            let Some(meta) = meta else {
+                let names = opener.open_database::<Bytes, Bytes>(txn, None)?;
+                let empty = names.map(|names| names.is_empty(txn)).transpose()?.unwrap_or(true);
+                return if empty { Ok(CommitOrAbort::Abort(())) } else { Err(foreign()) };
+            };
+            if meta.get(txn, MAGIC_KEY)? != Some(MAGIC) {
+                return Err(foreign());
+            }
+            let value = |key| Ok::<_, StoreError>(meta.get(txn, key)?.unwrap_or_default());
+            let got = u32::from_be_bytes(exactly(value(FORMAT_KEY)?, "its format")?);
+            if got > FORMAT {
+                return Err(StoreError::Newer { path: path.display().to_string(), got, known: FORMAT });
+            }
+            let network = NetworkId::from_bytes(exactly(value(NETWORK_KEY)?, "its network")?);
+            same_network(path, network, rules.network_id())?;
+            each(|name| {
+                let missing = || StoreError::damaged(format!("its table {name} is missing"));
+                opener.open_database(txn, Some(name))?.ok_or_else(missing)
+            })
+            .map(CommitOrAbort::Commit)
+        })?;
+        Ok(opened.commit().map(Self::from))
+    }
+
+    /// Makes an empty database a store: in one transaction the tables, the version, genesis and what it
+    /// allocates. Does nothing when another process was faster.
+    pub(super) fn create(environment: &Environment, rules: &Rules) -> Result<(), StoreError> {
+        loop {
+            let full_bytes = {
+                let (_map, txn) = environment.begin_write()?;
+                let created = environment.env().create_databases_and_commit(txn, |opener, txn| {
+                    let names = opener.open_database::<Bytes, Bytes>(txn, None)?;
+                    if names.is_some_and(|names| names.is_empty(txn).is_ok_and(|empty| !empty)) {
+                        return Ok(CommitOrAbort::Abort(()));
+                    }
+                    let tables = each(|name| opener.create_database(txn, Some(name)))?;
+                    fill(&tables, txn, rules).map(CommitOrAbort::Commit)
+                });
+                match created {
+                    Ok(_) => return Ok(()),
+                    Err(heed::Error::Mdb(MdbError::MapFull)) => environment.map_bytes(),
+                    Err(error) => return Err(environment.failed(error)),
+                }
+            };
+            environment.grow(full_bytes)?;
+        }
+    }
+}
+
+/// Writes the version, genesis and what it allocates.
+fn fill(tables: &[Table; TABLE_COUNT], txn: &mut heed::RwTxn, rules: &Rules) -> heed::Result<()> {
+    let [meta, block_index, records, _, best, accounts, ..] = tables;
+    let genesis = BlockRecord::genesis(rules);
+    let id = genesis.id();
+    let sequence = 0_u64.to_be_bytes();
+    meta.put(txn, MAGIC_KEY, MAGIC)?;
+    meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
+    meta.put(txn, NETWORK_KEY, rules.network_id().as_bytes())?;
+    meta.put(txn, TIP_KEY, id.as_bytes())?;
+    block_index.put(txn, id.as_bytes(), &sequence)?;
+    records.put(txn, &sequence, &seal(&id, &encode(&genesis)))?;
+    best.put(txn, &0_u32.to_be_bytes(), id.as_bytes())?;
+    for (address, balance) in rules.alloc.iter().filter(|(_, balance)| !balance.is_zero()) {
+        accounts.put(txn, address.as_bytes(), &encode(&Account { balance: *balance, nonce: 0 }))?;
+    }
+    Ok(())
+}
+
+impl From<[Table<'static>; TABLE_COUNT]> for Tables {
+    fn from(tables: [Table<'static>; TABLE_COUNT]) -> Self {
+        let [meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity] =
+            tables;
+        Self { meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity }
+    }
+}

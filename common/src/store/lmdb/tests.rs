@@ -1,0 +1,400 @@
+//! What only LMDB has: files, a map that grows, other processes, and damage.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::sync::mpsc;
+use std::thread;
+
+use heed::EnvOpenOptions;
+use heed::types::Bytes;
+use tempfile::TempDir;
+
+use super::super::tests::{connect, everything, read, write};
+use super::super::{BlockRecord, Tip};
+use super::tables::{FORMAT, FORMAT_KEY, MAGIC_KEY, Table};
+use super::*;
+use crate::amount::Amount;
+use crate::ledger::Account;
+use crate::test_blocks::{address, block, payment, rules};
+use crate::time::Height;
+
+/// Room for the empty tables and little else.
+const TINY_MAP_BYTES: usize = 256 << 10;
+/// More than fits the tiny map, in blocks of [`large_block`].
+const MANY: u8 = 20;
+
+fn genesis() -> BlockRecord {
+    BlockRecord::genesis(&rules())
+}
+
+/// A block of about 28 KB.
+fn large_block(parent: &BlockRecord, miner: u8) -> crate::consensus::CheckedBlock {
+    let nonce = parent.height().get() * 50;
+    block(&rules(), parent, miner, (0..50).map(|number| payment(0, 1, 1, nonce + number)).collect())
+}
+
+/// Changes a table behind the store's back.
+fn tamper(store: &LmdbStore, change: impl FnOnce(&Tables, &mut RwTxn)) {
+    let (_map, mut txn) = store.0.environment.begin_write().unwrap();
+    change(&store.0.tables, &mut txn);
+    txn.commit().unwrap();
+}
+
+/// A database that another program might have made.
+fn other_database(directory: &Path, fill: impl FnOnce(&heed::Env, heed::RwTxn)) {
+    // SAFETY: nobody else uses the files.
+    let env = unsafe { EnvOpenOptions::new().max_dbs(4).open(directory) }.unwrap();
+    fill(&env, env.write_txn().unwrap());
+    env.prepare_for_closing().wait();
+}
+
+/// What `open` and `open_existing` say, which must be the same.
+fn refusal(directory: &Path, rules: &Rules) -> StoreError {
+    let opened = LmdbStore::open(directory, rules).err().expect("the store is refused");
+    let existing = LmdbStore::open_existing(directory, rules).err().expect("the store is refused");
+    assert_eq!(opened.to_string(), existing.to_string());
+    opened
+}
+
+#[test]
+fn reopening_finds_everything_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let mut blocks = Vec::new();
+    let mut tip = genesis();
+    for miner in 0..5 {
+        blocks.push(block(&rules(), &tip, miner, vec![payment(0, 1, 1, u64::from(miner))]));
+        tip = connect(&store, &tip, &blocks[usize::from(miner)]);
+    }
+    write(&store, |writer| {
+        writer.watch(&address(3))?;
+        writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+        writer.mark_invalid(&blocks[4].id())
+    });
+    let before = read(&store, |reader| Ok(everything(reader, &blocks)));
+    drop(store);
+    let store = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
+    assert_eq!(read(&store, |reader| Ok(everything(reader, &blocks))), before);
+    assert!(store.size_on_disk().unwrap() > 0);
+}
+
+#[test]
+fn opening_again_in_one_process_shares_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let two = LmdbStore::open(&directory.path().join("."), &rules()).unwrap();
+    let tip = connect(&one, &genesis(), &block(&rules(), &genesis(), 0, vec![]));
+    assert_eq!(read(&two, |reader| reader.tip()), Tip::from(&tip));
+    let other = Rules { name: "other".to_owned(), ..rules() };
+    assert!(matches!(refusal(directory.path(), &other), StoreError::OtherNetwork { .. }));
+}
+
+#[test]
+fn open_existing_creates_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    assert!(LmdbStore::open_existing(&missing, &rules()).unwrap().is_none());
+    assert!(!missing.exists());
+    assert!(LmdbStore::open_existing(directory.path(), &rules()).unwrap().is_none());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    // Killed before its first transaction, a store is as good as none.
+    other_database(directory.path(), |_, _| ());
+    assert!(LmdbStore::open_existing(directory.path(), &rules()).unwrap().is_none());
+    LmdbStore::open(directory.path(), &rules()).unwrap();
+    assert!(LmdbStore::open_existing(directory.path(), &rules()).unwrap().is_some());
+}
+
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_look_into_a_new_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("a/b");
+    let _store = LmdbStore::open(&directory, &rules()).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    assert_eq!(mode(&directory.join("data.mdb")), 0o600);
+}
+
+#[test]
+fn a_path_that_cannot_be_a_directory_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = LmdbStore::open(&file, &rules()).err().unwrap();
+    assert!(matches!(&error, StoreError::Io { path, .. } if path.ends_with("file")), "{error}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_foreign_and_stays_as_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    for content in ["short".to_owned(), "long ".repeat(5000)] {
+        fs::write(directory.path().join("data.mdb"), &content).unwrap();
+        assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
+        assert_eq!(fs::read_to_string(directory.path().join("data.mdb")).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_database_of_another_program_is_foreign() {
+    let one_table = |name: &'static str| {
+        move |env: &heed::Env, txn: heed::RwTxn| {
+            env.create_databases_and_commit(txn, |opener, txn| {
+                let table = opener.create_database::<Bytes, Bytes>(txn, Some(name))?;
+                table.put(txn, b"key", b"value")?;
+                Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
+            })
+            .unwrap();
+        }
+    };
+    // Tables with other names, one with a name of ours, and a plain value under it.
+    for fill in [one_table("theirs"), one_table("meta")] {
+        let directory = tempfile::tempdir().unwrap();
+        other_database(directory.path(), fill);
+        assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    other_database(directory.path(), |env, txn| {
+        env.create_databases_and_commit(txn, |opener, txn| {
+            opener.create_database::<Bytes, Bytes>(txn, None)?.put(txn, b"meta", b"value")?;
+            Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
+        })
+        .unwrap();
+    });
+    assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
+}
+
+#[test]
+fn a_newer_format_another_magic_and_another_network_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(LmdbStore::open(directory.path(), &rules()).unwrap());
+    let other = Rules { name: "other".to_owned(), ..rules() };
+    let error = refusal(directory.path(), &other);
+    let StoreError::OtherNetwork { got, expected, .. } = error else { panic!("{error}") };
+    assert_eq!((got, expected), (rules().network_id(), other.network_id()));
+
+    let newer = (FORMAT + 1).to_be_bytes();
+    tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+        tables.meta.put(txn, FORMAT_KEY, &newer).unwrap();
+    });
+    let error = refusal(directory.path(), &other);
+    assert!(matches!(error, StoreError::Newer { got: 2, known: 1, .. }), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+        tables.meta.put(txn, MAGIC_KEY, b"other store").unwrap();
+    });
+    assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
+}
+
+#[test]
+fn a_large_allocation_makes_the_map_grow_at_creation() {
+    let mut rules = rules();
+    rules.alloc = (0..20_000_u32)
+        .map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..4].copy_from_slice(&number.to_be_bytes());
+            (crate::address::Address::from_bytes(bytes), Amount::from_coins(1))
+        })
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules, TINY_MAP_BYTES).unwrap();
+    let mut count = 0;
+    read(&store, |reader| reader.for_each_account(&mut |_, _| count += 1));
+    assert_eq!(count, 20_000);
+    assert!(store.0.environment.map_bytes() > TINY_MAP_BYTES);
+}
+
+#[test]
+fn a_full_map_grows_and_the_write_is_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    let runs = Cell::new(0);
+    let tip = write(&store, |writer| {
+        runs.set(runs.get() + 1);
+        let mut tip = genesis();
+        for miner in 0..MANY {
+            let block = large_block(&tip, miner);
+            tip = crate::test_blocks::record(&tip, &block);
+            writer.put_block(&block, tip.work)?;
+            writer.extend_best(&tip)?;
+        }
+        Ok(tip)
+    });
+    assert!(runs.get() > 1);
+    assert!(store.0.environment.map_bytes() > TINY_MAP_BYTES);
+    assert_eq!(read(&store, |reader| reader.tip()), Tip::from(&tip));
+}
+
+#[test]
+fn a_full_map_is_noticed_whatever_the_closure_makes_of_the_error() {
+    struct Other;
+    impl From<StoreError> for Other {
+        fn from(_: StoreError) -> Self {
+            Self
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    let first = block(&rules(), &genesis(), 0, (0..1000).map(|nonce| payment(0, 1, 1, nonce)).collect());
+    let work = crate::test_blocks::record(&genesis(), &first).work;
+    let result = store.write(|writer| writer.put_block(&first, work).map_err(|_| Other));
+    assert!(result.is_ok());
+    let found = read(&store, |reader| reader.checked_block(&first.id()));
+    assert_eq!(found, Some(first));
+}
+
+#[test]
+fn threads_read_and_write_while_the_map_grows() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    thread::scope(|scope| {
+        for writer in 0..4_u8 {
+            let store = store.clone();
+            scope.spawn(move || {
+                let mut parent = genesis();
+                for _ in 0..6 {
+                    let block = large_block(&parent, writer);
+                    parent = crate::test_blocks::record(&parent, &block);
+                    write(&store, |writer| writer.put_block(&block, parent.work));
+                    assert_eq!(read(&store, |reader| reader.checked_block(&block.id())), Some(block));
+                }
+            });
+        }
+    });
+    assert!(store.0.environment.map_bytes() > TINY_MAP_BYTES);
+}
+
+#[test]
+fn a_map_that_cannot_grow_is_an_error_and_then_nothing_is_touched() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    let environment = &store.0.environment;
+    // The address space ends before a map of 2^63 bytes.
+    let refused = (0..64).find_map(|_| environment.grow(environment.map_bytes()).err());
+    assert!(matches!(refused, Some(StoreError::Io { .. })), "{refused:?}");
+    let looked = store.read(|reader| reader.tip());
+    assert!(matches!(looked, Err(StoreError::Database(_))), "{looked:?}");
+    let written = store.write(|writer| writer.tip());
+    assert!(matches!(written, Err(StoreError::Database(_))), "{written:?}");
+    drop(store);
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    assert_eq!(read(&store, |reader| reader.tip()), Tip::from(&genesis()));
+}
+
+#[test]
+fn a_reader_sees_one_state_while_a_writer_commits() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let (begin, begun) = mpsc::channel();
+    thread::scope(|scope| {
+        let writer = store.clone();
+        let written = scope.spawn(move || {
+            begun.recv().unwrap();
+            connect(&writer, &genesis(), &block(&rules(), &genesis(), 0, vec![]))
+        });
+        let tip = read(&store, |reader| {
+            assert_eq!(reader.tip()?, Tip::from(&genesis()));
+            begin.send(()).unwrap();
+            let tip = written.join().unwrap();
+            assert_eq!(reader.tip()?, Tip::from(&genesis()));
+            assert_eq!(reader.best_at(Height::new(1))?, None);
+            Ok(tip)
+        });
+        assert_eq!(read(&store, |reader| reader.tip()), Tip::from(&tip));
+    });
+}
+
+#[test]
+fn a_damaged_body_or_header_is_named_and_never_returned() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 0, vec![payment(0, 1, 5, 0)]);
+    let put = connect(&store, &genesis(), &first);
+    let flip = |table: fn(&Tables) -> Table<'static>, at: usize| {
+        tamper(&store, |tables, txn| {
+            let key = 1_u64.to_be_bytes();
+            let mut value = table(tables).get(txn, &key).unwrap().unwrap().to_vec();
+            value[at] ^= 1;
+            table(tables).put(txn, &key, &value).unwrap();
+        });
+    };
+    for at in [0, 4, 100] {
+        flip(|tables| tables.bodies, at);
+        let error = store.read(|reader| reader.encoded_body(&first.id())).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            matches!(error, StoreError::Damaged { .. }) && said.contains(&first.id().to_string()),
+            "{said}"
+        );
+        flip(|tables| tables.bodies, at);
+    }
+    for at in [0, 4, 100, 110] {
+        flip(|tables| tables.records, at);
+        let error = store.read(|reader| reader.record(&first.id())).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        flip(|tables| tables.records, at);
+    }
+    assert_eq!(read(&store, |reader| reader.record(&first.id())), Some(put));
+    assert_eq!(read(&store, |reader| reader.checked_block(&first.id())), Some(first));
+}
+
+/// Says to [`in_another_process`] which store it has to do with, and what to do.
+const CHILD_STORE: &str = "FARTHING_TEST_CHILD_STORE";
+const CHILD_DIES: &str = "FARTHING_TEST_CHILD_DIES";
+
+/// Not a test of its own: what the two tests below run in a process of its own, on their store.
+#[test]
+fn in_another_process() {
+    let Some(directory) = std::env::var_os(CHILD_STORE) else { return };
+    let store = LmdbStore::open_with_map_size(Path::new(&directory), &rules(), TINY_MAP_BYTES).unwrap();
+    let mut tip = genesis();
+    for miner in 0..MANY {
+        tip = connect(&store, &tip, &large_block(&tip, miner));
+    }
+    if std::env::var_os(CHILD_DIES).is_some() {
+        write(&store, |writer| {
+            writer.retract_best()?;
+            std::process::abort()
+        })
+    }
+}
+
+fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([&format!("{module}::in_another_process"), "--exact"]).env(CHILD_STORE, directory.path());
+    if dies {
+        command.env(CHILD_DIES, "1");
+    }
+    command.output().unwrap().status
+}
+
+#[test]
+fn the_growth_of_another_process_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    assert!(run_in_another_process(&directory, false).success());
+    assert_eq!(store.0.environment.map_bytes(), TINY_MAP_BYTES);
+    let tip = read(&store, |reader| reader.tip());
+    assert_eq!(tip.height, Height::new(u64::from(MANY)));
+    assert!(store.0.environment.map_bytes() > TINY_MAP_BYTES);
+    write(&store, |writer| writer.retract_best());
+}
+
+#[test]
+fn a_process_that_dies_in_a_write_leaves_the_state_before_it_and_no_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
+    assert!(!run_in_another_process(&directory, true).success());
+    // A writer follows the growth too.
+    write(&store, |writer| {
+        assert_eq!(writer.tip()?.height, Height::new(u64::from(MANY)));
+        writer.retract_best()
+    });
+    drop(store);
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    assert_eq!(read(&store, |reader| reader.tip()).height, Height::new(u64::from(MANY) - 1));
+}
