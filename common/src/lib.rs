@@ -6,8 +6,9 @@
 //! 2. data: [`transaction`], [`block`], [`merkle`], [`rules`], [`difficulty`], [`signature`], [`keys`];
 //! 3. validity: [`consensus`], then [`ledger`];
 //! 4. state: [`store`], [`chain`];
-//! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets);
-//! 6. for the programs' edges: [`settings`], [`files`].
+//! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
+//!    [`driver`] (the event loop that joins the two);
+//! 6. for the programs' edges: [`settings`], [`files`], [`key_store`].
 //!
 //! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
 
@@ -17,9 +18,11 @@ pub mod block;
 pub mod chain;
 pub mod consensus;
 pub mod difficulty;
+pub mod driver;
 pub mod encoding;
 pub mod files;
 pub mod hash;
+pub mod key_store;
 pub mod keys;
 pub mod ledger;
 pub mod merkle;

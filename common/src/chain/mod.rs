@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::address::Address;
-use crate::consensus::{Ancestors, CheckedBlock, TransactionError};
+use crate::consensus::{CheckedBlock, TransactionError};
 use crate::hash::{BlockId, NetworkId};
 use crate::ledger::{self, Account, Accounts, LedgerError};
 use crate::rules::Rules;

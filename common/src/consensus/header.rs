@@ -15,6 +15,8 @@ use crate::time::{Height, Timestamp};
 pub enum HeaderError {
     #[error("it does not follow its parent")]
     NotTheParent,
+    #[error("it was found to be invalid before, or builds on such a block")]
+    KnownInvalid,
     #[error("its version is {got}; 1 is the only one known")]
     Version { got: u32 },
     #[error("its height is {got}; {expected} follows its parent")]

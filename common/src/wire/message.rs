@@ -2,9 +2,9 @@
 
 use bincode::{Decode, Encode};
 
-use super::{MAGIC, MIN_VERSION, Status, VERSION};
+use super::{MAGIC, MAX_HELLO_FRAME_BYTES, MIN_VERSION, Status, VERSION};
 use crate::block::{Block, Reward, SealedHeader};
-use crate::encoding::{DecodeError, decode};
+use crate::encoding::{DecodeError, decode, decode_limited};
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
@@ -58,6 +58,12 @@ pub enum HelloError {
 impl Hello {
     /// Bit 0 of `features`: serves all bodies.
     pub const SERVES_BODIES: u64 = 1;
+
+    /// The hello in a frame's bytes. Announced lengths are bounded by what a hello may take: a stranger
+    /// makes nobody allocate more.
+    pub fn from_frame(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode_limited::<Self, { 2 * MAX_HELLO_FRAME_BYTES }>(bytes)
+    }
 
     /// Whether the sender is a farthing program of this version, whatever its network.
     pub fn check_protocol(&self) -> Result<(), HelloError> {
@@ -136,6 +142,16 @@ pub enum Request {
     },
     /// For [`Response::Rules`].
     GetRules,
+}
+
+impl Request {
+    /// How many frames answer it.
+    pub fn answer_frames(&self) -> usize {
+        match self {
+            Self::GetBlocks { ids } => ids.len(),
+            _ => 1,
+        }
+    }
 }
 
 /// A request as it arrives.

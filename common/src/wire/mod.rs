@@ -5,6 +5,8 @@
 mod datagram;
 mod frame;
 mod message;
+#[cfg(test)]
+mod tests;
 
 pub use datagram::{Announcement, Datagram, DatagramError, MAX_DATAGRAM_BYTES, Status};
 pub use frame::{

@@ -1,0 +1,163 @@
+//! The connections that the node opens: a task each that sends what is asked, and hands in what is
+//! answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::Event;
+use crate::hash::NetworkId;
+use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, connect, resolve};
+use crate::node::limits::{CONNECT_DEADLINE, WAIT_STATUS_DEADLINE};
+use crate::node::{Input, LinkId, Node, Target};
+use crate::store::Store;
+use crate::time::Timestamp;
+use crate::wire::{Hello, Request};
+
+/// Requests waiting to be written to one connection; the node asks for less.
+const MAX_REQUESTS: usize = 64;
+
+/// All open connections.
+pub(super) struct Links {
+    runtime: Handle,
+    events: mpsc::Sender<Event>,
+    network: NetworkId,
+    hello: Arc<dyn Fn() -> Hello + Send + std::marker::Sync>,
+    open: HashMap<LinkId, Link>,
+}
+
+struct Link {
+    requests: mpsc::Sender<Request>,
+    task: AbortHandle,
+}
+
+impl Links {
+    pub(super) fn new<S: Store>(runtime: Handle, events: mpsc::Sender<Event>, node: &Node<S>) -> Self {
+        let template = node.hello(Timestamp::default());
+        let hello = move || Hello { time: Timestamp::from_system_clock(), ..template.clone() };
+        Self {
+            runtime,
+            events,
+            network: node.chain().network(),
+            hello: Arc::new(hello),
+            open: HashMap::new(),
+        }
+    }
+
+    pub(super) fn connect(&mut self, link: LinkId, target: Target) {
+        self.open.retain(|_, link| !link.task.is_finished());
+        let (requests, to_send) = mpsc::channel(MAX_REQUESTS);
+        let (events, network, hello) = (self.events.clone(), self.network, self.hello.clone());
+        let task = self.runtime.spawn(async move {
+            let reason = match call(&target, &network, &*hello).await {
+                Ok((session, hello)) => {
+                    if events.send(Event::Input(Input::Connected { link, hello })).await.is_err() {
+                        return;
+                    }
+                    converse(link, session, to_send, &events).await
+                }
+                Err(error) => sentence(&error),
+            };
+            // Nobody is there to be told when the loop has ended.
+            let _ = events.send(Event::Input(Input::Disconnected { link, reason })).await;
+        });
+        self.open.insert(link, Link { requests, task: task.abort_handle() });
+    }
+
+    pub(super) fn send(&mut self, link: LinkId, request: Request) {
+        let full = self.open.get(&link).is_some_and(|link| link.requests.try_send(request).is_err());
+        if full {
+            // It writes more slowly than it is asked: its deadline will end it.
+            self.disconnect(link);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, link: LinkId) {
+        if let Some(link) = self.open.remove(&link) {
+            link.task.abort();
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.open.values().for_each(|link| link.task.abort());
+    }
+}
+
+async fn call(
+    target: &Target,
+    network: &NetworkId,
+    hello: &(dyn Fn() -> Hello + Send + std::marker::Sync),
+) -> Result<(Session, Hello), ConnectError> {
+    let addresses = match target {
+        Target::Address(address) => vec![*address],
+        Target::Named(name) => resolve(name, CONNECT_DEADLINE).await?,
+    };
+    // The node's own deadlines are shorter; these are there so that nothing here can last for ever.
+    let deadlines = ClientDeadlines {
+        connect: CONNECT_DEADLINE,
+        answer: WAIT_STATUS_DEADLINE + Duration::from_secs(10),
+        ..ClientDeadlines::default()
+    };
+    let mut last = None;
+    for address in addresses {
+        match connect(address, Some(network), |_| hello(), deadlines.clone()).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| ConnectError::NotFoundInTime {
+        peer: target.to_string(),
+        within: CONNECT_DEADLINE,
+    }))
+}
+
+/// Sends requests and hands in answers until one of the two ends; says why.
+async fn converse(
+    link: LinkId,
+    session: Session,
+    mut to_send: mpsc::Receiver<Request>,
+    events: &mpsc::Sender<Event>,
+) -> String {
+    let (mut requests, mut responses) = session.split();
+    let sending = send_all(&mut requests, &mut to_send);
+    let receiving = async {
+        loop {
+            match responses.next().await {
+                Ok(response) => {
+                    if events.send(Event::Input(Input::Response { link, response })).await.is_err() {
+                        return "the program ends".to_owned();
+                    }
+                }
+                Err(error) => return sentence(&error),
+            }
+        }
+    };
+    tokio::select! {
+        reason = sending => reason,
+        reason = receiving => reason,
+    }
+}
+
+async fn send_all(requests: &mut RequestSender, to_send: &mut mpsc::Receiver<Request>) -> String {
+    while let Some(request) = to_send.recv().await {
+        if let Err(error) = requests.send(&request).await {
+            return sentence(&error);
+        }
+    }
+    "nothing more is asked".to_owned()
+}
+
+/// An error with its causes.
+fn sentence(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
+}

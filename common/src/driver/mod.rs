@@ -1,0 +1,458 @@
+//! The one event loop: it gives a [`Node`] what happens, with the time, and carries out what it decides.
+//! Both programs run it; what differs between them is their [`Program`].
+//!
+//! Three kinds of thread, so that none waits for another's work:
+//! - the loop itself, which alone touches the node and is the only one that writes the store;
+//! - a small tokio runtime with all sockets ([`links`], [`service`], the receivers below);
+//! - one worker a core for signature checks ([`workers`]).
+//!
+//! They meet in two bounded queues. What peers answer and workers finish comes in by the first, and waits
+//! for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
+//! the network delays nobody's answers.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use crate::hash::NetworkId;
+use crate::net::{
+    AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
+};
+use crate::node::{ConnectionId, Effect, Input, Node, Notice, Now, Template};
+use crate::store::{Store, StoreError};
+use crate::time::Timestamp;
+use crate::transaction::Transaction;
+use crate::wire::{Announcement, Datagram, DatagramError, Response};
+
+mod links;
+mod service;
+mod workers;
+
+use links::Links;
+use service::ChainService;
+use workers::Workers;
+
+/// Answers and results on their way to the loop.
+const MAX_ANSWERS: usize = 1_024;
+/// Broadcasts on their way to the loop: a burst of 20,000 payments and half as much again, 40 MiB at most.
+const MAX_HEARD: usize = 32_768;
+/// Broadcasts taken in at one go before answers have their turn again.
+const HEARD_AT_A_TIME: usize = 256;
+/// Datagrams waiting to be sent.
+const MAX_TO_SEND: usize = 4_096;
+/// Threads for sockets: they only move bytes.
+const SOCKET_THREADS: usize = 2;
+
+/// Why a driver cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The system refuses threads or signals.
+    #[error("the system refused to start the event loop: {0}")]
+    System(#[from] io::Error),
+    /// A broadcast address is not allowed.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A UDP port cannot be used.
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
+    /// The block server cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The store failed: the node must not go on.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Which sockets to open.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// Whether the local network may hear and reach this program.
+    pub lan: bool,
+    /// Where to broadcast to; empty: automatic.
+    pub broadcast_addresses: Vec<Ipv4Addr>,
+    /// UDP port of statuses.
+    pub status_port: u16,
+    /// UDP port of payments.
+    pub transaction_port: u16,
+    /// Whether to listen to payments.
+    pub hear_transactions: bool,
+    /// TCP port of the block server; `None`: there is none.
+    pub block_server_port: Option<u16>,
+    /// The most callers at once.
+    pub max_connections: usize,
+}
+
+/// What a program wants of its driver.
+#[derive(Debug)]
+pub enum Command {
+    /// Broadcast a payment, and submit it to named peers.
+    Send(Vec<Transaction>),
+    /// End the loop.
+    Stop,
+}
+
+/// What a miner or a wallet does with its node. Called on the loop's thread; must not wait.
+pub trait Program<S: Store> {
+    /// Something happened that a user may want to know.
+    fn notice(&mut self, node: &Node<S>, notice: Notice);
+
+    /// Work on this block from now on; on none.
+    fn mine(&mut self, _template: Option<Arc<Template>>) {}
+
+    /// Called after every round of events and at the time it asked for: what to do now, and when to be
+    /// called again at the latest.
+    fn tick(
+        &mut self,
+        _node: &Node<S>,
+        _now: Now,
+    ) -> Result<(Vec<Command>, Option<std::time::Duration>), StoreError> {
+        Ok((Vec::new(), None))
+    }
+}
+
+/// Datagrams that were dropped, and why.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    /// Not of this protocol, of another version, too long, or not decodable.
+    pub malformed: AtomicU64,
+    /// Of another network.
+    pub foreign: AtomicU64,
+    /// For want of room in the queue.
+    pub overflow: AtomicU64,
+}
+
+/// What comes to the loop and is waited for.
+enum Event {
+    Input(Input),
+    /// A caller's request, and where its answer goes.
+    Request {
+        input: Input,
+        connection: ConnectionId,
+        answer: oneshot::Sender<Response>,
+    },
+}
+
+/// A way into the loop for a program's own threads, such as those that search for a nonce.
+#[derive(Clone)]
+pub struct Inputs(mpsc::Sender<Event>);
+
+impl Inputs {
+    /// Hands an input to the node, waiting for room; says whether the loop still runs. Not for the loop's
+    /// own thread.
+    pub fn send(&self, input: Input) -> bool {
+        self.0.blocking_send(Event::Input(input)).is_ok()
+    }
+}
+
+/// Open sockets, ready to run a node.
+pub struct Driver {
+    runtime: Runtime,
+    started: Instant,
+    sockets: Sockets,
+    addresses: Addresses,
+    receivers: Vec<Receiver>,
+    broadcaster: Broadcaster,
+    listener: Option<Listener>,
+    events: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
+    dropped: Arc<Dropped>,
+    stop: (watch::Sender<bool>, watch::Receiver<bool>),
+}
+
+impl Driver {
+    /// Opens the sockets, and listens for Ctrl-C and SIGTERM from now on.
+    pub fn open(sockets: Sockets) -> Result<Self, DriverError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(SOCKET_THREADS)
+            .thread_name("sockets")
+            .enable_all()
+            .build()?;
+        let addresses = Addresses::new(sockets.lan, sockets.broadcast_addresses.clone())?;
+        let (receivers, broadcaster, listener) = runtime.block_on(async {
+            let mut receivers = vec![Receiver::bind(&addresses, sockets.status_port)?];
+            if sockets.hear_transactions {
+                receivers.push(Receiver::bind(&addresses, sockets.transaction_port)?);
+            }
+            let listener = match sockets.block_server_port {
+                Some(port) => Some(Listener::bind(addresses.host(), port).await?),
+                None => None,
+            };
+            Ok::<_, DriverError>((receivers, Broadcaster::open(addresses.clone())?, listener))
+        })?;
+        let stop = watch::channel(false);
+        runtime.block_on(async { stop_on_signals(stop.0.clone()) })?;
+        Ok(Self {
+            started: Instant::now(),
+            events: mpsc::channel(MAX_ANSWERS),
+            dropped: Arc::default(),
+            runtime,
+            sockets,
+            addresses,
+            receivers,
+            broadcaster,
+            listener,
+            stop,
+        })
+    }
+
+    /// The port that the block server listens on; 0: there is none.
+    pub fn block_server_port(&self) -> u16 {
+        self.listener.as_ref().map_or(0, Listener::port)
+    }
+
+    /// The address that the block server listens on.
+    pub fn host(&self) -> Ipv4Addr {
+        self.addresses.host()
+    }
+
+    /// A way into the loop.
+    pub fn inputs(&self) -> Inputs {
+        Inputs(self.events.0.clone())
+    }
+
+    /// What has been dropped so far.
+    pub fn dropped(&self) -> Arc<Dropped> {
+        self.dropped.clone()
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Now {
+        now(self.started)
+    }
+
+    /// Runs the node until the program, Ctrl-C or SIGTERM ends it, or its store fails.
+    pub fn run<S: Store>(self, node: Node<S>, program: &mut impl Program<S>) -> Result<(), DriverError> {
+        let Self {
+            runtime, started, sockets, receivers, broadcaster, listener, events, dropped, stop, ..
+        } = self;
+        let (events, mut inbox) = events;
+        let network = node.chain().network();
+        let (heard_to, mut heard) = mpsc::channel(MAX_HEARD);
+        let (datagrams, to_send) = mpsc::channel(MAX_TO_SEND);
+        let guard = runtime.enter();
+        for receiver in receivers {
+            tokio::spawn(receive(receiver, network, heard_to.clone(), dropped.clone()));
+        }
+        tokio::spawn(broadcast(broadcaster, to_send));
+        let server = listener.map(|listener| {
+            let limits = ServerLimits { connections: sockets.max_connections, ..ServerLimits::default() };
+            listener.serve(Arc::new(ChainService::new(&node, events.clone())), limits)
+        });
+        drop(guard);
+        let workers = Workers::start(node.checker().clone(), events.clone())?;
+        let links = Links::new(runtime.handle().clone(), events, &node);
+        let mut event_loop = Loop {
+            node,
+            program,
+            started,
+            sockets,
+            network,
+            links,
+            workers,
+            datagrams,
+            answers: HashMap::new(),
+        };
+        // A runtime of its own for the loop's timer; nothing else runs on this thread.
+        let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let result = timer.block_on(event_loop.run(&mut inbox, &mut heard, stop.1));
+        drop(event_loop);
+        inbox.close();
+        if let Some(server) = server {
+            let _ =
+                runtime.block_on(tokio::time::timeout(std::time::Duration::from_millis(500), server.stop()));
+        }
+        runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+        result
+    }
+}
+
+fn now(started: Instant) -> Now {
+    Now { monotonic: started.elapsed(), wall: Timestamp::from_system_clock() }
+}
+
+struct Loop<'a, S, P> {
+    node: Node<S>,
+    program: &'a mut P,
+    started: Instant,
+    sockets: Sockets,
+    network: NetworkId,
+    links: Links,
+    workers: Workers,
+    datagrams: mpsc::Sender<(Vec<u8>, u16)>,
+    /// Where the answers to callers go.
+    answers: HashMap<ConnectionId, oneshot::Sender<Response>>,
+}
+
+impl<S: Store, P: Program<S>> Loop<'_, S, P> {
+    async fn run(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Event>,
+        heard: &mut mpsc::Receiver<Input>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), DriverError> {
+        let mut wake = None;
+        loop {
+            if self.carry_out()? {
+                return Ok(());
+            }
+            let (commands, next) = self.program.tick(&self.node, now(self.started))?;
+            for command in commands {
+                match command {
+                    Command::Stop => return Ok(()),
+                    Command::Send(transactions) => self.send(transactions)?,
+                }
+            }
+            if let Some(next) = next {
+                wake = Some(next);
+            }
+            let deadline = wake.into_iter().chain([self.node.next_deadline()]).min().unwrap_or_default();
+            let deadline = tokio::time::Instant::from_std(self.started + deadline);
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return Ok(()),
+                event = inbox.recv() => match event {
+                    Some(event) => self.take(event)?,
+                    None => return Ok(()),
+                },
+                input = heard.recv() => {
+                    let mut input = input;
+                    for _ in 0..HEARD_AT_A_TIME {
+                        let Some(next) = input else { break };
+                        self.node.handle(next, now(self.started))?;
+                        input = heard.try_recv().ok();
+                    }
+                    if let Some(last) = input {
+                        self.node.handle(last, now(self.started))?;
+                    }
+                }
+                () = sleep_until(deadline) => {
+                    wake = None;
+                    self.node.tick(now(self.started))?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), DriverError> {
+        let input = match event {
+            Event::Input(input) => input,
+            Event::Request { input, connection, answer } => {
+                self.answers.insert(connection, answer);
+                input
+            }
+        };
+        if let Input::CallerGone { connection } = &input {
+            self.answers.remove(connection);
+        }
+        Ok(self.node.handle(input, now(self.started))?)
+    }
+
+    /// Does what the node decided; says whether the program is to end.
+    fn carry_out(&mut self) -> Result<bool, DriverError> {
+        while let Some(effect) = self.node.next_effect() {
+            match effect {
+                Effect::Broadcast(announcement) => self.broadcast(announcement),
+                Effect::Connect { link, target } => self.links.connect(link, target),
+                Effect::Send { link, request } => self.links.send(link, request),
+                Effect::Disconnect { link } => self.links.disconnect(link),
+                Effect::Respond { connection, response } => {
+                    if let Some(answer) = self.answers.remove(&connection) {
+                        // The caller may be gone; then nobody wants the answer.
+                        let _ = answer.send(response);
+                    }
+                }
+                Effect::Check(job) => self.workers.check(job),
+                Effect::Mine(template) => self.program.mine(template),
+                Effect::Notice(notice) => self.program.notice(&self.node, notice),
+            }
+        }
+        Ok(false)
+    }
+
+    fn send(&mut self, transactions: Vec<Transaction>) -> Result<(), DriverError> {
+        for transaction in &transactions {
+            self.broadcast(Announcement::Transaction(transaction.clone()));
+        }
+        Ok(self.node.handle(Input::Submit(transactions), now(self.started))?)
+    }
+
+    fn broadcast(&self, announcement: Announcement) {
+        let port = match announcement {
+            Announcement::Status(_) => self.sockets.status_port,
+            Announcement::Transaction(_) => self.sockets.transaction_port,
+        };
+        let bytes = Datagram::new(&self.network, announcement).to_bytes();
+        // Everything that is broadcast is broadcast again: one that finds no room is no loss.
+        let _ = self.datagrams.try_send((bytes, port));
+    }
+}
+
+/// Moves datagrams from a socket to the loop, and decodes them on the way.
+async fn receive(
+    mut receiver: Receiver,
+    network: NetworkId,
+    heard: mpsc::Sender<Input>,
+    dropped: Arc<Dropped>,
+) {
+    loop {
+        let input = match receiver.receive().await {
+            Err(_) => {
+                dropped.malformed.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            Ok((bytes, from)) => match Datagram::announcement_of(bytes, &network) {
+                Ok(announcement) => Input::Announcement { from: SocketAddr::ip(&from), announcement },
+                Err(DatagramError::OtherNetwork { prefix }) => {
+                    dropped.foreign.fetch_add(1, Ordering::Relaxed);
+                    Input::ForeignNetwork { from: from.ip(), prefix }
+                }
+                Err(_) => {
+                    dropped.malformed.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            },
+        };
+        match heard.try_send(input) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                dropped.overflow.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
+        }
+    }
+}
+
+async fn broadcast(mut broadcaster: Broadcaster, mut to_send: mpsc::Receiver<(Vec<u8>, u16)>) {
+    while let Some((datagram, port)) = to_send.recv().await {
+        // An interface that is down now may be up at the next interval.
+        let _ = broadcaster.send(&datagram, port).await;
+    }
+}
+
+/// Ctrl-C and, on Unix, SIGTERM end the loop.
+fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let (mut signal, stop) = (signal(kind)?, stop.clone());
+            tokio::spawn(async move {
+                signal.recv().await;
+                let _ = stop.send(true);
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            let _ = stop.send(true);
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What the block server answers: the chain's part from the store, on the server's own threads; the rest
+//! by asking the node.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Event;
+use crate::net::{Answer, Caller, CloseReason, Fault, Service};
+use crate::node::{ConnectionId, Input, Node, serve};
+use crate::rules::Rules;
+use crate::store::{Store, StoreError};
+use crate::time::Timestamp;
+use crate::wire::{Hello, Request, encode_frame};
+
+/// See the module.
+pub(super) struct ChainService<S> {
+    store: S,
+    rules: Arc<Rules>,
+    hello: Hello,
+    events: mpsc::Sender<Event>,
+}
+
+impl<S: Store> ChainService<S> {
+    pub(super) fn new(node: &Node<S>, events: mpsc::Sender<Event>) -> Self {
+        Self {
+            store: node.chain().store().clone(),
+            rules: node.chain().rules().clone(),
+            hello: node.hello(Timestamp::default()),
+            events,
+        }
+    }
+
+    fn from_chain(&self, request: Request) -> Answer {
+        let (store, rules) = (self.store.clone(), self.rules.clone());
+        if let Request::GetBlocks { ids } = request {
+            // Each in a transaction of its own: a slow caller keeps no old state of the store alive.
+            return Answer::frames(
+                ids.into_iter().map(move |id| store.read(|reader| serve::block(reader, &id)).map_err(fault)),
+            );
+        }
+        Answer::blocking(move || {
+            let answer = store.read(|reader| serve::answer(reader, &rules, &request)).map_err(fault)?;
+            answer.ok_or_else(|| Fault("the request is not about the chain".to_owned()))
+        })
+    }
+
+    async fn from_node(&self, connection: ConnectionId, request: Request) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Request { connection, request };
+        let ended = || Answer::Close(Fault("the program ends".to_owned()));
+        if self.events.send(Event::Request { input, connection, answer }).await.is_err() {
+            return ended();
+        }
+        answered.await.map_or_else(|_| ended(), |response| Answer::Frame(encode_frame(&response)))
+    }
+}
+
+impl<S: Store> Service for ChainService<S> {
+    fn hello(&self) -> Hello {
+        Hello { time: Timestamp::from_system_clock(), ..self.hello.clone() }
+    }
+
+    fn opened(&self, caller: Caller, hello: &Hello) {
+        // Of use, not of need: when the loop is busy a caller is not remembered.
+        let _ =
+            self.events.try_send(Event::Input(Input::Caller { from: caller.address, hello: hello.clone() }));
+    }
+
+    async fn answer(&self, caller: Caller, request: Request) -> Answer {
+        if let Err(error) = serve::check_request(&request) {
+            return Answer::Close(Fault(error.to_string()));
+        }
+        if serve::is_about_chain(&request) {
+            self.from_chain(request)
+        } else {
+            self.from_node(ConnectionId(caller.id.0), request).await
+        }
+    }
+
+    fn closed(&self, caller: Caller, _reason: CloseReason) {
+        let (events, connection) = (self.events.clone(), ConnectionId(caller.id.0));
+        // It must arrive, or what the node holds for the caller would stay.
+        tokio::spawn(
+            async move { events.send(Event::Input(Input::CallerGone { connection })).await.is_ok() },
+        );
+    }
+}
+
+fn fault(error: StoreError) -> Fault {
+    Fault(error.to_string())
+}

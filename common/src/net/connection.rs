@@ -1,0 +1,157 @@
+//! What is said on one connection of the block server, in order: the server's hello, the caller's, then
+//! requests and answers until somebody has enough. Run by [`super::server`].
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+use tokio::net::tcp::WriteHalf;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout};
+
+use super::frames::{FrameReader, TransferError, write_within};
+use super::server::{Answer, Caller, Fault, Frames, ServerLimits, Service};
+use crate::encoding::DecodeError;
+use crate::wire::{
+    Hello, HelloError, Incoming, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, Response, encode_frame,
+};
+
+/// Frames of a long answer are made until they are this many bytes, and written at once: small blocks do
+/// not cost a change of threads each, and nobody makes the server hold more than this and one frame.
+pub(super) const PIECE_BYTES: usize = 256 * 1024;
+
+/// Why a connection of the block server ended.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the sentence of each variant says what it and its fields are")]
+pub enum CloseReason {
+    #[error("the server stopped")]
+    ServerStopped,
+    #[error("there are {most} connections already")]
+    TooManyConnections { most: usize },
+    #[error("there are {most} connections from {address} already")]
+    TooManyOfOneAddress { address: IpAddr, most: usize },
+    #[error("the caller did not say hello within {within:?}")]
+    NoHello { within: Duration },
+    #[error("the caller's hello does not decode")]
+    MalformedHello(#[source] DecodeError),
+    #[error("the caller was refused: {0}")]
+    Hello(#[from] HelloError),
+    #[error("a request does not decode")]
+    MalformedRequest(#[source] DecodeError),
+    #[error("no answer was found within {within:?}")]
+    NoAnswer { within: Duration },
+    #[error("making an answer panicked")]
+    AnswerPanicked,
+    #[error("the service gave the caller up: {0}")]
+    Fault(#[from] Fault),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+}
+
+/// Serves one caller to the end, which is returned.
+pub(super) async fn serve<S: Service>(
+    mut stream: TcpStream,
+    caller: Caller,
+    service: &S,
+    limits: &ServerLimits,
+) -> CloseReason {
+    match converse(&mut stream, caller, service, limits).await {
+        Err(reason) => reason,
+        Ok(never) => match never {},
+    }
+}
+
+async fn converse<S: Service>(
+    stream: &mut TcpStream,
+    caller: Caller,
+    service: &S,
+    limits: &ServerLimits,
+) -> Result<Infallible, CloseReason> {
+    // Answers are written whole; waiting to fill a packet would only delay them.
+    stream.set_nodelay(true).map_err(TransferError::from)?;
+    let (from, mut to) = stream.split();
+    let mut from = FrameReader::new(from);
+
+    let within = limits.hello;
+    let greeting = greet(&mut from, &mut to, service.hello(), limits);
+    let hello = timeout(within, greeting).await.map_err(|_| CloseReason::NoHello { within })??;
+    service.opened(caller, &hello);
+
+    loop {
+        let idle_until = Instant::now() + limits.idle;
+        let request = from.next(MAX_FRAME_BYTES, idle_until, limits.frame).await?;
+        let answer = match Incoming::decode(&request).map_err(CloseReason::MalformedRequest)? {
+            Incoming::Known(request) => {
+                let within = limits.answer;
+                let answer = timeout(within, service.answer(caller, request)).await;
+                answer.map_err(|_| CloseReason::NoAnswer { within })?
+            }
+            Incoming::Unknown(number) => Answer::Frame(encode_frame(&Response::Unsupported(number))),
+        };
+        drop(request);
+        match answer {
+            Answer::Frame(frame) => write_within(&mut to, &frame, limits.write).await?,
+            Answer::Frames(frames) => write_frames(&mut to, frames, limits.write).await?,
+            Answer::Close(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+/// Says hello and hears the caller's. A stranger who has come for the rules says the server's network back
+/// to it.
+async fn greet<R: AsyncRead + Unpin>(
+    from: &mut FrameReader<R>,
+    to: &mut WriteHalf<'_>,
+    own: Hello,
+    limits: &ServerLimits,
+) -> Result<Hello, CloseReason> {
+    let network = own.network;
+    write_within(to, &encode_frame(&own), limits.write).await?;
+    let frame = from.next(MAX_HELLO_FRAME_BYTES, Instant::now() + limits.idle, limits.frame).await?;
+    let hello = Hello::from_frame(&frame).map_err(CloseReason::MalformedHello)?;
+    hello.check(&network)?;
+    Ok(hello)
+}
+
+/// Writes an answer piece by piece, making each only when the one before is written.
+async fn write_frames(
+    to: &mut WriteHalf<'_>,
+    mut frames: Frames,
+    within: Duration,
+) -> Result<(), CloseReason> {
+    loop {
+        let making = spawn_blocking(move || {
+            let piece = Piece::make(&mut frames);
+            (frames, piece)
+        });
+        let (rest, piece) = making.await.map_err(|_| CloseReason::AnswerPanicked)?;
+        write_within(to, &piece.bytes, within).await?;
+        if let Some(end) = piece.end {
+            return Ok(end?);
+        }
+        frames = rest;
+    }
+}
+
+/// Some frames of an answer, and how it ended, if it did.
+struct Piece {
+    bytes: Vec<u8>,
+    end: Option<Result<(), Fault>>,
+}
+
+impl Piece {
+    fn make(frames: &mut Frames) -> Self {
+        let mut bytes = Vec::new();
+        while bytes.len() < PIECE_BYTES {
+            match frames.next() {
+                Some(Ok(frame)) if bytes.is_empty() => bytes = frame,
+                Some(Ok(frame)) => bytes.extend_from_slice(&frame),
+                Some(Err(fault)) => return Self { bytes, end: Some(Err(fault)) },
+                None => return Self { bytes, end: Some(Ok(())) },
+            }
+        }
+        Self { bytes, end: None }
+    }
+}

@@ -1,0 +1,294 @@
+//! The block server: listens, counts its callers, and hands their requests to a [`Service`], which the
+//! programs' drivers implement. What is said on one connection is in [`super::connection`].
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::connection::{self, CloseReason};
+use crate::wire::{Hello, Request};
+
+/// Enough for a room of programs that all know each other. Each connection may hold a frame of 8 MiB, so
+/// this is also what bounds memory: 1 GiB if every caller is a slow attacker, kilobytes otherwise.
+const MAX_CONNECTIONS: usize = 128;
+/// One address has at most a quarter of them: enough for all programs of one machine, and whoever takes
+/// them all still leaves room for others.
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 32;
+/// A hello is the first thing that a caller sends, and is small: two round trips of the slowest network.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// How long a caller may have nothing to ask. Longer than it waits between two `WaitStatus`.
+const IDLE_WITHIN: Duration = Duration::from_secs(30);
+/// From a frame's first byte to its last: 8 MiB at 280 kB a second.
+const FRAME_WITHIN: Duration = Duration::from_secs(30);
+/// The longest that a service may think. `WaitStatus` is answered after 10 s at the latest.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// For each piece of an answer, [`connection::PIECE_BYTES`] or one longer frame: 280 kB a second at worst.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
+/// After the system could not accept a caller (too many open files, most likely) the server rests this
+/// long instead of asking again at once and for ever.
+const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
+
+/// How much a server puts up with. The defaults are the constants above.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    /// The most connections.
+    pub connections: usize,
+    /// The most connections from one address.
+    pub connections_per_address: usize,
+    /// For the caller to take the server's hello and send its own.
+    pub hello: Duration,
+    /// From an answer's end to the next request's first byte.
+    pub idle: Duration,
+    /// From a request's first byte to its last.
+    pub frame: Duration,
+    /// For the service to find an answer.
+    pub answer: Duration,
+    /// For the caller to take a piece of an answer.
+    pub write: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            hello: HELLO_WITHIN,
+            idle: IDLE_WITHIN,
+            frame: FRAME_WITHIN,
+            answer: ANSWER_WITHIN,
+            write: WRITE_WITHIN,
+        }
+    }
+}
+
+/// Names a connection; never used twice by one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Of this connection.
+    pub id: ConnectionId,
+    /// Where it comes from.
+    pub address: SocketAddr,
+}
+
+/// Why a service gives a caller up: it asked for more than the protocol allows, or the store failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
+/// The frames of an answer, made one by one as the caller takes them. They are made on a thread that may
+/// block, and between two of them any time may pass: hold no lock and no read transaction over `next`.
+pub type Frames = Box<dyn Iterator<Item = Result<Vec<u8>, Fault>> + Send>;
+
+/// What a service answers: frames as [`crate::wire::encode_frame`] and [`crate::wire::block_frame`] make
+/// them.
+pub enum Answer {
+    /// One that is at hand.
+    Frame(Vec<u8>),
+    /// Any number, made on a thread that may block; for whatever reads the store. A fault ends the
+    /// connection after the frames before it.
+    Frames(Frames),
+    /// None: the connection ends.
+    Close(Fault),
+}
+
+impl Answer {
+    /// From an iterator of frames.
+    pub fn frames(frames: impl Iterator<Item = Result<Vec<u8>, Fault>> + Send + 'static) -> Self {
+        Self::Frames(Box::new(frames))
+    }
+
+    /// One frame, made on a thread that may block.
+    pub fn blocking(frame: impl FnOnce() -> Result<Vec<u8>, Fault> + Send + 'static) -> Self {
+        Self::frames(std::iter::once_with(frame))
+    }
+}
+
+/// What answers the callers of a [`Server`]. Its methods are called from many connections at once.
+pub trait Service: Send + Sync + 'static {
+    /// What the server says to a caller first.
+    fn hello(&self) -> Hello;
+
+    /// A caller of this network has introduced itself.
+    fn opened(&self, _caller: Caller, _hello: &Hello) {}
+
+    /// Answers one request. The caller's next one is not read before this answer is sent; so every answer
+    /// may take its time, within [`ServerLimits::answer`]. The limits that the protocol sets to a request's
+    /// lists are the service's to check.
+    fn answer(&self, caller: Caller, request: Request) -> impl Future<Output = Answer> + Send;
+
+    /// A connection has ended, or was turned away. Called once for each caller.
+    fn closed(&self, _caller: Caller, _reason: CloseReason) {}
+}
+
+/// Why no server can listen.
+#[derive(Debug, thiserror::Error)]
+#[error("the block server cannot listen at {at}")]
+pub struct ListenError {
+    /// Where it was to listen.
+    pub at: SocketAddr,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+/// A bound block server, not yet serving: its port is known, for hellos and statuses to name.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens at a port of [`super::Addresses::host`], or at a free one when another program has taken it;
+    /// [`Self::port`] tells. Fails when the port may not be used at all.
+    pub async fn bind(host: Ipv4Addr, port: u16) -> Result<Self, ListenError> {
+        let wanted = SocketAddr::from((host, port));
+        let bound = match TcpListener::bind(wanted).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => TcpListener::bind((host, 0)).await,
+            bound => bound,
+        };
+        let with_address = bound.and_then(|socket| Ok((socket.local_addr()?, socket)));
+        let (address, socket) = with_address.map_err(|source| ListenError { at: wanted, source })?;
+        Ok(Self { socket, address })
+    }
+
+    /// The port it listens at, wanted or free.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Begins to serve, on tasks of the tokio runtime that this is called in.
+    pub fn serve(self, service: Arc<impl Service>, limits: ServerLimits) -> Server {
+        let (stop, stopped) = watch::channel(());
+        let address = self.address;
+        let accepting = tokio::spawn(accept(self.socket, service, limits, stopped));
+        Server { address, stop, accepting }
+    }
+}
+
+/// A serving block server. Dropping it ends it and its connections.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<()>,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the port and every connection, and comes back when they are closed. That takes no longer than
+    /// the service's own callbacks: every wait of a connection ends at once.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // It fails only when a callback has panicked; the connections are closed then, too.
+        let _ = self.accepting.await;
+    }
+}
+
+/// The server's only loop, until it is told to stop.
+async fn accept<S: Service>(
+    socket: TcpListener,
+    service: Arc<S>,
+    limits: ServerLimits,
+    mut stopped: watch::Receiver<()>,
+) {
+    let limits = Arc::new(limits);
+    let mut connections = Connections::default();
+    let mut called = 0;
+    loop {
+        tokio::select! {
+            biased;
+            _ = stopped.changed() => break,
+            () = connections.one_ended() => {}
+            accepted = socket.accept() => match accepted {
+                Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
+                Ok((stream, address)) => {
+                    called += 1;
+                    let caller = Caller { id: ConnectionId(called), address };
+                    match connections.room_for(address.ip(), &limits) {
+                        Ok(()) => {
+                            let (service, limits) = (service.clone(), limits.clone());
+                            let task = attend(stream, caller, service, limits, stopped.clone());
+                            connections.add(address.ip(), task);
+                        }
+                        Err(reason) => {
+                            drop(stream);
+                            service.closed(caller, reason);
+                        }
+                    }
+                }
+            },
+        }
+    }
+    drop(socket);
+    connections.all_ended().await;
+}
+
+/// One connection, until it ends or the server does.
+async fn attend<S: Service>(
+    stream: TcpStream,
+    caller: Caller,
+    service: Arc<S>,
+    limits: Arc<ServerLimits>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let reason = tokio::select! {
+        _ = stopped.changed() => CloseReason::ServerStopped,
+        reason = connection::serve(stream, caller, &*service, &limits) => reason,
+    };
+    service.closed(caller, reason);
+}
+
+/// The open connections, and where each comes from.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    addresses: HashMap<Id, IpAddr>,
+}
+
+impl Connections {
+    fn room_for(&self, address: IpAddr, limits: &ServerLimits) -> Result<(), CloseReason> {
+        let of_address = self.addresses.values().filter(|other| **other == address).count();
+        if self.addresses.len() >= limits.connections {
+            return Err(CloseReason::TooManyConnections { most: limits.connections });
+        }
+        if of_address >= limits.connections_per_address {
+            let most = limits.connections_per_address;
+            return Err(CloseReason::TooManyOfOneAddress { address, most });
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, address: IpAddr, connection: impl Future<Output = ()> + Send + 'static) {
+        let id = self.tasks.spawn(connection).id();
+        self.addresses.insert(id, address);
+    }
+
+    /// Waits until one has ended, by itself or by a panic of the service; for ever while there is none.
+    async fn one_ended(&mut self) {
+        match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => self.addresses.remove(&id),
+            Some(Err(panic)) => self.addresses.remove(&panic.id()),
+            None => std::future::pending().await,
+        };
+    }
+
+    async fn all_ended(mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}

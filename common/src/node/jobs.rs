@@ -1,0 +1,93 @@
+//! Signature checks: the work that is handed to other threads. A job is a value that knows all it needs,
+//! so that a driver runs it on any thread and a simulation on the spot.
+
+use std::sync::Arc;
+
+use super::mempool::PoolIndex;
+use crate::block::Block;
+use crate::consensus::{
+    BodyError, CheckedBlock, CheckedTransaction, KnownTransactions, TransactionError, check_body,
+    check_transaction,
+};
+use crate::hash::{BlockId, NetworkId, TransactionId};
+use crate::rules::Rules;
+use crate::signature::SignatureVerifier;
+use crate::time::Timestamp;
+use crate::transaction::Transaction;
+
+/// What every check needs, and never changes.
+#[derive(Clone)]
+pub struct Checker {
+    /// The network's rules.
+    pub rules: Arc<Rules>,
+    /// The network's id.
+    pub network: NetworkId,
+    /// Decides about signatures.
+    pub verifier: Arc<dyn SignatureVerifier>,
+    /// What need not be checked again.
+    pub pool: PoolIndex,
+}
+
+/// Something to check.
+#[derive(Debug)]
+pub enum Job {
+    /// Payments on their way to the pool.
+    Transactions(Vec<(TransactionId, Transaction)>),
+    /// A block whose header was checked.
+    Block {
+        /// The block.
+        block: Box<Block>,
+        /// Its parent's time.
+        parent_time: Timestamp,
+    },
+}
+
+/// What came of a [`Job`].
+#[derive(Debug)]
+pub enum Checked {
+    /// One for each transaction.
+    Transactions(Vec<(TransactionId, Result<Arc<CheckedTransaction>, TransactionError>)>),
+    /// The block, or what is wrong with it.
+    Block {
+        /// Its id.
+        id: BlockId,
+        /// The checked block, without its ledger rules.
+        result: Box<Result<CheckedBlock, BodyError>>,
+    },
+}
+
+impl Job {
+    /// Does the work; takes about 25 µs a signature of 2,048 bits.
+    pub fn run(self, checker: &Checker) -> Checked {
+        match self {
+            Self::Transactions(transactions) => Checked::Transactions(
+                transactions
+                    .into_iter()
+                    .map(|(id, transaction)| (id, checker.transaction(&id, transaction)))
+                    .collect(),
+            ),
+            Self::Block { block, parent_time } => {
+                let id = block.id();
+                Checked::Block { id, result: Box::new(checker.block(*block, parent_time)) }
+            }
+        }
+    }
+}
+
+impl Checker {
+    fn transaction(
+        &self,
+        id: &TransactionId,
+        transaction: Transaction,
+    ) -> Result<Arc<CheckedTransaction>, TransactionError> {
+        if let Some(known) = self.pool.known(id) {
+            return Ok(known);
+        }
+        check_transaction(&self.rules, &self.network, transaction, &*self.verifier).map(Arc::new)
+    }
+
+    /// Checks all of a block that needs no ledger.
+    pub fn block(&self, block: Block, parent_time: Timestamp) -> Result<CheckedBlock, BodyError> {
+        check_body(&self.rules, &self.network, parent_time, block, &self.pool, &*self.verifier)
+    }
+}

@@ -1,0 +1,92 @@
+//! Every bound of the node in one place: what it is for, and why it has that value.
+
+use std::time::Duration;
+
+/// Peers known by address. A room of machines has fewer; a flood of made-up addresses finds no more room.
+pub const MAX_PEERS: usize = 256;
+/// Connections being opened or open to heard peers. Enough to fetch in parallel; few enough that ten
+/// thousand invented statuses cannot make this machine call ten thousand addresses.
+pub const MAX_OUTBOUND: usize = 16;
+/// Header chains followed at a time before one has proved more work: liars that stall hold up at most
+/// these, and an honest peer needs one.
+pub const MAX_SCANS: usize = 4;
+/// How long a connection may take to open and to say hello. A LAN takes milliseconds.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+/// How long an answer may take, counted from when it is the next to come. The largest block takes under a
+/// second on a slow Wi-Fi.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a status may take that was waited for: the protocol's ten seconds, and an answer's time.
+pub const WAIT_STATUS_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a block server holds a request to wait for a status (`PROTOCOL.md`, section 7).
+pub const WAIT_STATUS_HOLD: Duration = Duration::from_secs(10);
+/// After this long without progress another peer is asked the same.
+pub const HEDGE_AFTER: Duration = Duration::from_secs(2);
+/// A connection that nothing is asked of is closed after this long.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// First and longest pause after a peer failed; it doubles in between.
+pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+/// The longest pause.
+pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+/// How long a peer that broke a rule of the protocol is left alone at first; doubles too.
+pub const FIRST_BAN: Duration = Duration::from_secs(60);
+
+/// Headers held of a chain that has not proved more work yet: 5 MiB with the largest seals. A longer
+/// chain is followed by its work alone, and fetched again once that is proved.
+pub const MAX_HELD_HEADERS: usize = 4_000;
+/// Headers of the chain being fetched that may wait for their bodies.
+pub const MAX_PENDING_HEADERS: usize = 4_000;
+/// Blocks asked for and not yet connected.
+pub const MAX_BLOCKS_IN_FLIGHT: usize = 256;
+/// Bytes of bodies received and not yet connected. The rest is asked for again later.
+pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
+/// Blocks asked for in one request: one peer's failure delays no more than these.
+pub const BLOCKS_PER_REQUEST: usize = 16;
+/// Requests for blocks under way with one peer: the second keeps the line busy.
+pub const REQUESTS_PER_PEER: usize = 2;
+/// While catching up, so many blocks or bytes are written in one transaction of the store.
+pub const BATCH_BLOCKS: usize = 128;
+/// See [`BATCH_BLOCKS`].
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Blocks that are ready are connected after this long even if their batch is not full.
+pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
+/// A body that this many peers failed to deliver ends the attempt to fetch its chain.
+pub const MAX_BODY_FAILURES: u32 = 6;
+
+/// Transactions waiting for their signature check: a burst of 20,000 and as much again.
+pub const MAX_UNVERIFIED: usize = 40_000;
+/// Transactions in one signature job: 64 · 25 µs, so that a job is neither overhead nor delay.
+pub const TRANSACTIONS_PER_JOB: usize = 64;
+/// Signature jobs for transactions handed out at a time.
+pub const MAX_TRANSACTION_JOBS: usize = 8;
+/// Ids of transactions that were refused for good, so that their copies cost a look-up: 2 MiB.
+pub const MAX_REFUSED_IDS: usize = 32_768;
+/// Transactions kept aside because an earlier one of their sender is missing, per sender.
+pub const MAX_GAP_PER_SENDER: usize = 64;
+
+/// A template is renewed this often for the time in its header and for new payments.
+pub const TEMPLATE_REFRESH: Duration = Duration::from_millis(1000);
+/// New payments enter the block being mined at most this often.
+pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Blocks in one push to a named peer.
+pub const PUSH_BLOCKS: usize = 64;
+/// Bytes of them: half a frame.
+pub const PUSH_BYTES: usize = 4 * 1024 * 1024;
+/// Pages of a peer's pool that are read: more ids than any pool holds by default.
+pub const MAX_POOL_PAGES: usize = 8;
+/// Transactions asked for, or pushed, in one request: under 3 MB with the usual keys.
+pub const POOL_TRANSACTIONS: usize = 1_024;
+/// After a payment came in, named peers are told this soon.
+pub const RELAY_DEBOUNCE: Duration = Duration::from_millis(200);
+
+/// Blocks pushed by a caller that do not yet add up to a better chain, per connection.
+pub const MAX_STAGED_BLOCKS: usize = 4_096;
+/// Bytes of them.
+pub const MAX_STAGED_BYTES: usize = 32 * 1024 * 1024;
+/// Callers waiting for a status.
+pub const MAX_WAITING: usize = 512;
+
+/// A reorganisation deeper than this is announced loudly (`PROTOCOL.md`, section 6).
+pub const DEEP_REORGANISATION: usize = 20;
+/// A peer's clock that differs by more than this is mentioned.
+pub const CLOCK_DIFFERENCE_MS: u64 = 30_000;

@@ -1,0 +1,454 @@
+//! Payments that wait for a block: by sender in nonce order, by fee a byte and then age across senders,
+//! and bounded.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::limits::{MAX_GAP_PER_SENDER, MAX_REFUSED_IDS};
+use crate::address::Address;
+use crate::amount::Amount;
+use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, check_form, not_expired};
+use crate::hash::TransactionId;
+use crate::ledger::Account;
+use crate::rules::Rules;
+use crate::signature::address_of;
+use crate::time::Height;
+use crate::transaction::{Payment, Transaction};
+use crate::wire::SubmitResult;
+
+/// How much a pool may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MempoolLimits {
+    /// Transactions.
+    pub transactions: usize,
+    /// Bytes of their encodings.
+    pub bytes: usize,
+}
+
+impl Default for MempoolLimits {
+    fn default() -> Self {
+        Self { transactions: 100_000, bytes: 64 * 1024 * 1024 }
+    }
+}
+
+/// Why a transaction is not in the pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MempoolError {
+    /// It is there already.
+    #[error("it is known already")]
+    Known,
+    /// It was refused before, and nothing about it can change.
+    #[error("it was refused before")]
+    RefusedBefore,
+    /// It breaks a rule.
+    #[error(transparent)]
+    Rule(#[from] TransactionError),
+    /// Another one of its sender has its nonce.
+    #[error("another payment of its sender with nonce {nonce} is waiting already")]
+    Conflict {
+        /// The nonce.
+        nonce: u64,
+    },
+    /// Too many of its sender already wait for an earlier one.
+    #[error("an earlier payment of its sender is missing, and {MAX_GAP_PER_SENDER} already wait for it")]
+    TooManyGaps,
+    /// Its sender takes too much of the pool, or its fee is below that of all there.
+    #[error("the pool is full of payments with higher fees")]
+    Full,
+}
+
+impl MempoolError {
+    /// The protocol's number for it.
+    pub fn result(&self) -> SubmitResult {
+        match self {
+            Self::Known => SubmitResult::KNOWN,
+            Self::RefusedBefore => SubmitResult::FORM,
+            Self::Conflict { .. } => SubmitResult::CONFLICT,
+            Self::TooManyGaps => SubmitResult::NONCE_GAP,
+            Self::Full => SubmitResult::POOL_FULL,
+            Self::Rule(error) => match error {
+                TransactionError::BadSignature => SubmitResult::BAD_SIGNATURE,
+                TransactionError::NonceTooLow { .. } => SubmitResult::NONCE_TOO_LOW,
+                TransactionError::NonceGap { .. } => SubmitResult::NONCE_GAP,
+                TransactionError::InsufficientFunds { .. } => SubmitResult::FUNDS,
+                TransactionError::FeeTooLow { .. } => SubmitResult::FEE,
+                TransactionError::Expired { .. } => SubmitResult::EXPIRED,
+                _ => SubmitResult::FORM,
+            },
+        }
+    }
+}
+
+/// What a miner takes first: the higher fee a byte, then the older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Priority {
+    /// Millionths a byte, times 2^20.
+    fee_rate: u64,
+    arrival: Reverse<u64>,
+}
+
+impl Priority {
+    fn new(fee: Amount, bytes: usize, arrival: u64) -> Self {
+        let rate = (u128::from(fee.units()) << 20) / bytes.max(1) as u128;
+        Self { fee_rate: u64::try_from(rate).unwrap_or(u64::MAX), arrival: Reverse(arrival) }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    transaction: Arc<CheckedTransaction>,
+    priority: Priority,
+}
+
+/// One sender's transactions.
+#[derive(Debug, Default)]
+struct SenderQueue {
+    by_nonce: BTreeMap<u64, TransactionId>,
+    /// What all of them take together, so that appending one costs the same however many there are.
+    total: u128,
+}
+
+/// The checked transactions of the pool by id, shared with the threads that check blocks.
+#[derive(Clone, Debug, Default)]
+pub struct PoolIndex(Arc<RwLock<HashMap<TransactionId, Arc<CheckedTransaction>>>>);
+
+impl PoolIndex {
+    fn insert(&self, transaction: &Arc<CheckedTransaction>) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        map.insert(transaction.id(), transaction.clone());
+    }
+
+    fn remove(&self, id: &TransactionId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+impl KnownTransactions for PoolIndex {
+    fn known(&self, id: &TransactionId) -> Option<Arc<CheckedTransaction>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
+
+/// The pool. Accounts are passed in, as they are at the tip; [`Mempool::tip_changed`] keeps the two
+/// together.
+#[derive(Debug, Default)]
+pub struct Mempool {
+    limits: MempoolLimits,
+    entries: HashMap<TransactionId, Entry>,
+    index: PoolIndex,
+    by_sender: HashMap<Address, SenderQueue>,
+    /// All entries, the least wanted first.
+    by_priority: BTreeSet<(Priority, TransactionId)>,
+    /// Those that end, the soonest first.
+    by_end: BTreeSet<(u32, TransactionId)>,
+    /// All ids ascending, for pages of them.
+    ids: BTreeSet<TransactionId>,
+    bytes: usize,
+    arrivals: u64,
+    refused: RefusedIds,
+}
+
+impl Mempool {
+    /// An empty pool with these limits.
+    pub fn new(limits: MempoolLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// How many transactions there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bytes of all encodings.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The checked transactions by id, for threads that check blocks.
+    pub fn index(&self) -> &PoolIndex {
+        &self.index
+    }
+
+    /// A transaction of the pool.
+    pub fn get(&self, id: &TransactionId) -> Option<&Arc<CheckedTransaction>> {
+        self.entries.get(id).map(|entry| &entry.transaction)
+    }
+
+    /// Up to `limit` ids after this one, ascending.
+    pub fn ids_after(&self, after: Option<TransactionId>, limit: usize) -> Vec<TransactionId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let start = after.map_or(Unbounded, Excluded);
+        self.ids.range((start, Unbounded)).take(limit).copied().collect()
+    }
+
+    /// Whether an id needs no further look: it is here, or was refused for good.
+    pub fn is_settled(&self, id: &TransactionId) -> bool {
+        self.entries.contains_key(id) || self.refused.contains(id)
+    }
+
+    /// All that can be said of a transaction before its signature is checked, cheapest first; on success
+    /// its sender.
+    pub fn check_before_signature(
+        &mut self,
+        rules: &Rules,
+        transaction: &Transaction,
+        id: &TransactionId,
+        next_height: Height,
+        account_of: impl FnOnce(&Address) -> Account,
+    ) -> Result<Address, MempoolError> {
+        if self.entries.contains_key(id) {
+            return Err(MempoolError::Known);
+        }
+        if self.refused.contains(id) {
+            return Err(MempoolError::RefusedBefore);
+        }
+        let payment = &transaction.payment;
+        if let Err(error) = check_form(rules, transaction) {
+            self.refused.insert(*id);
+            return Err(error.into());
+        }
+        not_expired(payment, next_height)?;
+        let sender = address_of(&payment.public_key);
+        let bytes = payment.data.len() + payment.public_key.len() + transaction.signature.len() + 100;
+        self.check_place(payment, &sender, account_of(&sender))?;
+        self.check_room(payment, &sender, bytes)?;
+        Ok(sender)
+    }
+
+    /// Adds a transaction, checking again what may have changed since its signature check began.
+    pub fn insert(
+        &mut self,
+        transaction: Arc<CheckedTransaction>,
+        next_height: Height,
+        account: Account,
+    ) -> Result<(), MempoolError> {
+        let (id, payment, sender) = (transaction.id(), transaction.payment(), transaction.sender());
+        if self.entries.contains_key(&id) {
+            return Err(MempoolError::Known);
+        }
+        not_expired(payment, next_height)?;
+        self.check_place(payment, &sender, account)?;
+        self.check_room(payment, &sender, transaction.encoded_bytes())?;
+        self.arrivals += 1;
+        let priority = Priority::new(payment.fee, transaction.encoded_bytes(), self.arrivals);
+        self.bytes += transaction.encoded_bytes();
+        let queue = self.by_sender.entry(sender).or_default();
+        queue.by_nonce.insert(payment.nonce, id);
+        queue.total += total_units(payment);
+        self.by_priority.insert((priority, id));
+        if payment.valid_until != 0 {
+            self.by_end.insert((payment.valid_until, id));
+        }
+        self.ids.insert(id);
+        self.index.insert(&transaction);
+        self.entries.insert(id, Entry { transaction, priority });
+        while self.entries.len() > self.limits.transactions || self.bytes > self.limits.bytes {
+            let Some((_, least)) = self.by_priority.first().copied() else { break };
+            self.remove_with_later(&least);
+        }
+        if self.entries.contains_key(&id) { Ok(()) } else { Err(MempoolError::Full) }
+    }
+
+    /// Remembers that a transaction is wrong for good: its signature is bad.
+    pub fn refuse(&mut self, id: TransactionId) {
+        self.refused.insert(id);
+    }
+
+    /// Follows the chain: the accounts of these senders may have changed, and a block of `next_height`
+    /// comes next. What no longer can be in a block leaves the pool.
+    pub fn tip_changed(
+        &mut self,
+        senders: impl IntoIterator<Item = Address>,
+        next_height: Height,
+        account_of: impl Fn(&Address) -> Account,
+    ) {
+        while let Some((valid_until, id)) = self.by_end.first().copied() {
+            if u64::from(valid_until) >= next_height.get() {
+                break;
+            }
+            self.remove(&id);
+        }
+        for sender in senders {
+            if self.by_sender.contains_key(&sender) {
+                self.follow_account(&sender, account_of(&sender));
+            }
+        }
+    }
+
+    /// Drops what an account can no longer send: used nonces, and all from where its money ends.
+    fn follow_account(&mut self, sender: &Address, account: Account) {
+        let Some(queue) = self.by_sender.get(sender) else { return };
+        let (mut gone, mut left) = (Vec::new(), Some(account.balance));
+        for (nonce, id) in &queue.by_nonce {
+            if *nonce < account.nonce {
+                gone.push(*id);
+                continue;
+            }
+            let total = self.entries.get(id).and_then(|entry| entry.transaction.payment().total());
+            left = left.zip(total).and_then(|(left, total)| left.checked_sub(total));
+            if left.is_none() {
+                gone.push(*id);
+            }
+        }
+        for id in gone {
+            self.remove(&id);
+        }
+    }
+
+    /// Whether a payment has a place in its sender's queue: nonce, gap and funds.
+    fn check_place(&self, payment: &Payment, sender: &Address, account: Account) -> Result<(), MempoolError> {
+        if payment.nonce < account.nonce {
+            return Err(TransactionError::NonceTooLow { got: payment.nonce, next: account.nonce }.into());
+        }
+        let empty = SenderQueue::default();
+        let queue = self.by_sender.get(sender).unwrap_or(&empty);
+        if queue.by_nonce.contains_key(&payment.nonce) {
+            return Err(MempoolError::Conflict { nonce: payment.nonce });
+        }
+        // The usual payment comes after all others of its sender, and needs no walk through them.
+        let appended = queue.by_nonce.last_key_value().is_none_or(|(last, _)| *last < payment.nonce);
+        let (before, total_before) = if appended {
+            (queue.by_nonce.len(), queue.total)
+        } else {
+            let before = queue.by_nonce.range(..payment.nonce);
+            let totals = before.clone().filter_map(|(_, id)| self.entries.get(id));
+            (before.count(), totals.map(|entry| total_units(entry.transaction.payment())).sum())
+        };
+        let gap = payment.nonce - account.nonce > before as u64;
+        if gap && self.aside(queue, account.nonce) >= MAX_GAP_PER_SENDER {
+            return Err(MempoolError::TooManyGaps);
+        }
+        let total = total_before + total_units(payment);
+        if total > u128::from(account.balance.units()) {
+            let total = Amount::from_units(u64::try_from(total).unwrap_or(u64::MAX));
+            return Err(TransactionError::InsufficientFunds { balance: account.balance, total }.into());
+        }
+        Ok(())
+    }
+
+    /// How many of a queue wait for a missing one.
+    fn aside(&self, queue: &SenderQueue, next: u64) -> usize {
+        let in_order = queue.by_nonce.keys().zip(next..).take_while(|(nonce, expected)| *nonce == expected);
+        queue.by_nonce.len() - in_order.count()
+    }
+
+    /// Whether the pool has room, or something in it that is wanted less.
+    fn check_room(&self, payment: &Payment, sender: &Address, bytes: usize) -> Result<(), MempoolError> {
+        let of_sender = self.by_sender.get(sender).map_or(0, |queue| queue.by_nonce.len());
+        // One sender may fill a quarter, so that nobody is kept out by one.
+        if of_sender >= (self.limits.transactions / 4).max(1) {
+            return Err(MempoolError::Full);
+        }
+        if self.entries.len() < self.limits.transactions && self.bytes + bytes <= self.limits.bytes {
+            return Ok(());
+        }
+        let priority = Priority::new(payment.fee, bytes, self.arrivals + 1);
+        match self.by_priority.first() {
+            Some((least, _)) if *least < priority => Ok(()),
+            _ => Err(MempoolError::Full),
+        }
+    }
+
+    fn remove(&mut self, id: &TransactionId) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        let (payment, sender) = (entry.transaction.payment(), entry.transaction.sender());
+        self.bytes -= entry.transaction.encoded_bytes();
+        self.by_priority.remove(&(entry.priority, *id));
+        self.by_end.remove(&(payment.valid_until, *id));
+        self.ids.remove(id);
+        self.index.remove(id);
+        if let Some(queue) = self.by_sender.get_mut(&sender) {
+            queue.by_nonce.remove(&payment.nonce);
+            queue.total -= total_units(payment);
+            if queue.by_nonce.is_empty() {
+                self.by_sender.remove(&sender);
+            }
+        }
+    }
+
+    /// Removes a transaction and the later ones of its sender, which cannot go without it.
+    fn remove_with_later(&mut self, id: &TransactionId) {
+        let Some(entry) = self.entries.get(id) else { return };
+        let (nonce, sender) = (entry.transaction.payment().nonce, entry.transaction.sender());
+        let queue = self.by_sender.get(&sender);
+        let later: Vec<_> =
+            queue.into_iter().flat_map(|queue| queue.by_nonce.range(nonce..)).map(|(_, id)| *id).collect();
+        for id in later {
+            self.remove(&id);
+        }
+    }
+
+    /// The transactions that a block should hold, in their order: by fee a byte, then age, each sender's
+    /// in nonce order, at most `max_bytes` of encodings.
+    pub fn select(
+        &self,
+        max_bytes: usize,
+        account_of: impl Fn(&Address) -> Account,
+    ) -> Vec<Arc<CheckedTransaction>> {
+        use std::collections::BinaryHeap;
+        // Balances are followed only downwards: what a block pays to a sender may be spent in the next.
+        let mut accounts: HashMap<Address, Account> = HashMap::new();
+        let mut heads: BinaryHeap<(Priority, TransactionId)> = BinaryHeap::new();
+        for (sender, queue) in &self.by_sender {
+            let account = account_of(sender);
+            if let Some(entry) = queue.by_nonce.get(&account.nonce).and_then(|id| self.entries.get(id)) {
+                heads.push((entry.priority, entry.transaction.id()));
+                accounts.insert(*sender, account);
+            }
+        }
+        let (mut selected, mut bytes) = (Vec::new(), 0);
+        while let Some((_, id)) = heads.pop() {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let transaction = &entry.transaction;
+            let sender = transaction.sender();
+            let Some(account) = accounts.get_mut(&sender) else { continue };
+            let Ok(charged) = crate::ledger::charge(*account, transaction) else { continue };
+            if bytes + transaction.encoded_bytes() > max_bytes {
+                continue;
+            }
+            bytes += transaction.encoded_bytes();
+            *account = charged;
+            selected.push(transaction.clone());
+            let next = self.by_sender.get(&sender).and_then(|queue| queue.by_nonce.get(&charged.nonce));
+            if let Some(next) = next.and_then(|id| self.entries.get(id)) {
+                heads.push((next.priority, next.transaction.id()));
+            }
+        }
+        selected
+    }
+}
+
+/// What a payment takes from its sender; more than can exist when the sum overflows.
+fn total_units(payment: &Payment) -> u128 {
+    u128::from(payment.amount.units()) + u128::from(payment.fee.units())
+}
+
+/// The last [`MAX_REFUSED_IDS`] ids that were refused for good.
+#[derive(Debug, Default)]
+struct RefusedIds {
+    set: HashSet<TransactionId>,
+    order: VecDeque<TransactionId>,
+}
+
+impl RefusedIds {
+    fn contains(&self, id: &TransactionId) -> bool {
+        self.set.contains(id)
+    }
+
+    fn insert(&mut self, id: TransactionId) {
+        if self.set.insert(id) {
+            self.order.push_back(id);
+        }
+        if self.order.len() > MAX_REFUSED_IDS {
+            if let Some(oldest) = self.order.pop_front() {
+                self.set.remove(&oldest);
+            }
+        }
+    }
+}

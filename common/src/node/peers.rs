@@ -1,0 +1,518 @@
+//! Whom this node knows, calls and leaves alone; and what was asked on each connection.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::limits::*;
+use super::relay::Submission;
+use super::{Effect, Node, Notice};
+use crate::hash::BlockId;
+use crate::store::{Store, StoreError, beats};
+use crate::wire::{CompactBlock, Hello, Request, Response, Status};
+
+/// A connection that this node opened, by a number that is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// A peer, by a number that is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PeerId(u64);
+
+/// Where a peer's block server is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// An address that was heard.
+    Address(SocketAddr),
+    /// `HOST:PORT` as the user named it.
+    Named(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Named(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What a connection is for. A server answers in order, so what is waited for gets a line of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Anything that is answered at once.
+    Ask,
+    /// `WaitStatus` of a named peer.
+    Watch,
+}
+
+/// What was asked, until its answer has come.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Headers, for the candidate chain of this peer.
+    Headers,
+    /// Where a named peer's chain leaves this one.
+    ForkWithPeer,
+    /// These blocks, one answer each.
+    Blocks(VecDeque<BlockId>),
+    /// A block with its transactions named only.
+    Compact(BlockId),
+    /// The transactions of a compact block that are not in the pool.
+    Missing { compact: Box<CompactBlock>, indices: Vec<u32> },
+    /// A page of the pool's ids.
+    PoolIds,
+    /// Transactions of the pool.
+    Transactions,
+    /// The next status.
+    Status,
+    /// Payments of the user, or of this pool.
+    Submitted(Submission),
+    /// Blocks up to this height.
+    Pushed { up_to: u64 },
+}
+
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Closed,
+    Opening {
+        until: Duration,
+    },
+    Open,
+}
+
+/// One connection to a peer, open or not.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    id: Option<LinkId>,
+    state: State,
+    asked: VecDeque<Asked>,
+    /// When something last came in, or was asked after a silence.
+    active_at: Duration,
+}
+
+impl Link {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// How many requests for blocks are under way.
+    pub(super) fn block_requests(&self) -> usize {
+        self.asked
+            .iter()
+            .filter(|asked| matches!(asked, Asked::Blocks(_) | Asked::Compact(_) | Asked::Missing { .. }))
+            .count()
+    }
+
+    /// Whether something of this kind is under way.
+    pub(super) fn is_asked(&self, kind: impl Fn(&Asked) -> bool) -> bool {
+        self.asked.iter().any(kind)
+    }
+}
+
+/// What is known of a peer.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) target: Target,
+    pub(super) named: bool,
+    /// What it last said of its chain.
+    pub(super) claim: Option<Status>,
+    heard_at: Duration,
+    pub(super) ask: Link,
+    pub(super) watch: Link,
+    back_off: Duration,
+    not_before: Duration,
+    greeted: bool,
+    clock_told: bool,
+    complained: bool,
+    /// The tip up to which everything was pushed.
+    pub(super) pushed: Option<BlockId>,
+}
+
+/// All peers, and which connection belongs to whom.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    pub(super) all: BTreeMap<PeerId, Peer>,
+    links: HashMap<LinkId, (PeerId, Purpose)>,
+    next: u64,
+    heard_anybody: bool,
+}
+
+impl Peers {
+    pub(super) fn new(named: &[String]) -> Self {
+        let mut peers = Self::default();
+        for name in named {
+            peers.add(Target::Named(name.clone()), true, Duration::ZERO);
+        }
+        peers
+    }
+
+    pub(super) fn heard_anybody(&self) -> bool {
+        self.heard_anybody
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn add(&mut self, target: Target, named: bool, now: Duration) -> PeerId {
+        let id = PeerId(self.number());
+        self.all.insert(
+            id,
+            Peer {
+                target,
+                named,
+                claim: None,
+                heard_at: now,
+                ask: Link::default(),
+                watch: Link::default(),
+                back_off: Duration::ZERO,
+                not_before: Duration::ZERO,
+                greeted: false,
+                clock_told: false,
+                complained: false,
+                pushed: None,
+            },
+        );
+        id
+    }
+
+    /// The peer at this address, added if there is room or one to forget: the one not heard for longest
+    /// that no connection exists with.
+    fn at(&mut self, address: SocketAddr, now: Duration) -> Option<PeerId> {
+        let target = Target::Address(address);
+        if let Some((id, _)) = self.all.iter().find(|(_, peer)| peer.target == target) {
+            return Some(*id);
+        }
+        if self.all.len() >= MAX_PEERS {
+            let idle = self.all.iter().filter(|(_, peer)| !peer.named && peer.ask.is_closed());
+            let oldest = idle.min_by_key(|(_, peer)| peer.heard_at).map(|(id, _)| *id)?;
+            self.all.remove(&oldest);
+        }
+        Some(self.add(target, false, now))
+    }
+
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.all.get(&id)
+    }
+
+    pub(super) fn link_mut(&mut self, id: PeerId, purpose: Purpose) -> Option<&mut Link> {
+        let peer = self.all.get_mut(&id)?;
+        Some(match purpose {
+            Purpose::Ask => &mut peer.ask,
+            Purpose::Watch => &mut peer.watch,
+        })
+    }
+
+    /// A peer proved a better chain: what it failed at before is forgotten.
+    pub(super) fn proved_useful(&mut self, id: PeerId) {
+        if let Some(peer) = self.all.get_mut(&id) {
+            peer.back_off = Duration::ZERO;
+        }
+    }
+
+    /// Everything up to this tip was pushed to a peer.
+    pub(super) fn pushed(&mut self, id: PeerId, tip: BlockId) {
+        if let Some(peer) = self.all.get_mut(&id) {
+            peer.pushed = Some(tip);
+        }
+    }
+
+    fn outbound(&self) -> usize {
+        self.all.values().filter(|peer| !peer.named && !peer.ask.is_closed()).count()
+    }
+}
+
+impl Peer {
+    /// Whether it may be called now.
+    pub(super) fn may_be_called(&self, now: Duration) -> bool {
+        self.not_before <= now
+    }
+}
+
+impl<S: Store> Node<S> {
+    pub(super) fn heard_status(&mut self, from: IpAddr, status: Status) {
+        if status.instance == self.config.instance || status.block_server_port == 0 {
+            return;
+        }
+        self.peers.heard_anybody = true;
+        let now = self.now.monotonic;
+        let Some(id) = self.peers.at(SocketAddr::new(from, status.block_server_port), now) else { return };
+        self.claimed(id, status);
+    }
+
+    /// A peer says what chain it has.
+    pub(super) fn claimed(&mut self, id: PeerId, status: Status) {
+        let now = self.now.monotonic;
+        if let Some(peer) = self.peers.all.get_mut(&id) {
+            peer.heard_at = now;
+            peer.claim = Some(status);
+        }
+    }
+
+    /// A caller with a block server of its own is a peer as good as one that was heard.
+    pub(super) fn heard_caller(&mut self, from: SocketAddr, hello: &Hello) {
+        if hello.instance != self.config.instance && hello.block_server_port != 0 {
+            self.peers.at(SocketAddr::new(from.ip(), hello.block_server_port), self.now.monotonic);
+        }
+    }
+
+    /// The peer with the best chain of those that claim a better one than this node's and may be called.
+    pub(super) fn best_claim(&self) -> Option<(PeerId, Status)> {
+        let claims = self.peers.all.iter().filter(|(_, peer)| peer.may_be_called(self.now.monotonic));
+        claims
+            .filter_map(|(id, peer)| peer.claim.map(|claim| (*id, claim)))
+            .filter(|(_, claim)| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
+            .max_by(|(_, a), (_, b)| {
+                (a.work, std::cmp::Reverse(a.tip)).cmp(&(b.work, std::cmp::Reverse(b.tip)))
+            })
+    }
+
+    /// Opens a connection unless there is one, or the peer is to be left alone.
+    pub(super) fn open(&mut self, id: PeerId, purpose: Purpose) {
+        let (now, outbound) = (self.now.monotonic, self.peers.outbound());
+        let number = LinkId(self.peers.number());
+        let Some(peer) = self.peers.all.get(&id) else { return };
+        let (named, target) = (peer.named, peer.target.clone());
+        if !peer.may_be_called(now) || (!named && outbound >= MAX_OUTBOUND) {
+            return;
+        }
+        let Some(link) = self.peers.link_mut(id, purpose) else { return };
+        if !link.is_closed() {
+            return;
+        }
+        *link = Link {
+            id: Some(number),
+            state: State::Opening { until: now + CONNECT_DEADLINE },
+            asked: VecDeque::new(),
+            active_at: now,
+        };
+        self.peers.links.insert(number, (id, purpose));
+        self.effects.push_back(Effect::Connect { link: number, target });
+    }
+
+    /// Asks a peer something on its open connection; says whether it could.
+    pub(super) fn ask(&mut self, id: PeerId, purpose: Purpose, request: Request, asked: Asked) -> bool {
+        let now = self.now.monotonic;
+        let Some(link) = self.peers.link_mut(id, purpose).filter(|link| link.is_open()) else { return false };
+        let Some(number) = link.id else { return false };
+        if link.asked.is_empty() {
+            link.active_at = now;
+        }
+        link.asked.push_back(asked);
+        self.effects.push_back(Effect::Send { link: number, request });
+        true
+    }
+
+    pub(super) fn connected(&mut self, number: LinkId, hello: &Hello) {
+        let Some((id, purpose)) = self.peers.links.get(&number).copied() else { return };
+        let (now, wall) = (self.now.monotonic, self.now.wall);
+        let to_itself = hello.instance == self.config.instance;
+        self.peers.heard_anybody |= !to_itself;
+        let Some(link) = self.peers.link_mut(id, purpose) else { return };
+        link.state = State::Open;
+        link.active_at = now;
+        if to_itself {
+            // Its own address among the named peers: never again.
+            self.close(number);
+            self.peers.all.remove(&id);
+            return;
+        }
+        let Some(peer) = self.peers.all.get_mut(&id) else { return };
+        peer.complained = false;
+        let target = peer.target.clone();
+        let offset_ms = hello.time.millis() as i64 - wall.millis() as i64;
+        let tell_clock =
+            offset_ms.unsigned_abs() > CLOCK_DIFFERENCE_MS && !std::mem::replace(&mut peer.clock_told, true);
+        let tell_found = !std::mem::replace(&mut peer.greeted, true);
+        if tell_found {
+            let agent = String::from_utf8_lossy(&hello.agent).into_owned();
+            self.notice(Notice::PeerFound { target: target.clone(), agent });
+        }
+        if tell_clock {
+            self.notice(Notice::ClockDiffers { target, offset_ms });
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, number: LinkId, reason: String) {
+        let Some((id, _)) = self.peers.links.get(&number).copied() else { return };
+        self.forget_link(number);
+        self.failed(id, reason);
+    }
+
+    /// An answer came: it belongs to the oldest question of its connection.
+    pub(super) fn response(&mut self, number: LinkId, response: Response) -> Result<(), StoreError> {
+        let Some((id, purpose)) = self.peers.links.get(&number).copied() else { return Ok(()) };
+        let now = self.now.monotonic;
+        let Some(link) = self.peers.link_mut(id, purpose) else { return Ok(()) };
+        link.active_at = now;
+        let Some(asked) = link.asked.pop_front() else {
+            self.misbehaved(id, "it answered what was not asked".to_owned());
+            return Ok(());
+        };
+        match (asked, response) {
+            (Asked::Headers, Response::Headers(headers)) => self.headers_came(id, headers)?,
+            (Asked::ForkWithPeer, Response::Headers(headers)) => self.fork_with_peer(id, &headers)?,
+            (Asked::Blocks(mut ids), response @ (Response::Block(_) | Response::NotFound(_))) => {
+                let expected = ids.pop_front();
+                if !ids.is_empty() {
+                    if let Some(link) = self.peers.link_mut(id, purpose) {
+                        link.asked.push_front(Asked::Blocks(ids));
+                    }
+                }
+                match (response, expected) {
+                    (Response::Block(block), Some(expected)) if block.id() == expected => {
+                        self.block_came(id, expected, block);
+                    }
+                    (Response::NotFound(not_found), Some(expected)) if not_found == *expected.as_bytes() => {
+                        self.block_not_found(id, &expected);
+                    }
+                    _ => self.misbehaved(id, "it sent another block than the one asked for".to_owned()),
+                }
+            }
+            (Asked::Compact(block), Response::Compact(compact)) => self.compact_came(id, block, compact)?,
+            (Asked::Compact(block), Response::NotFound(_)) => self.block_not_found(id, &block),
+            (Asked::Missing { compact, indices }, Response::Transactions(transactions)) => {
+                self.missing_came(id, *compact, &indices, transactions);
+            }
+            (Asked::Missing { compact, .. }, Response::NotFound(_)) => {
+                self.block_not_found(id, &compact.header.id())
+            }
+            (Asked::PoolIds, Response::PoolIds(ids)) => self.pool_ids_came(id, ids),
+            (Asked::Transactions, Response::Transactions(transactions)) => {
+                self.pool_transactions_came(transactions)
+            }
+            (Asked::Status, Response::Status(status)) => self.claimed(id, status),
+            (Asked::Submitted(submission), Response::Results(results)) => {
+                self.submission_answered(id, submission, &results)
+            }
+            (Asked::Pushed { up_to }, Response::Results(results)) => {
+                self.push_answered(id, up_to, &results)?
+            }
+            (_, Response::Unsupported(number)) => {
+                self.failed(id, format!("it does not support request {number}"));
+            }
+            _ => self.misbehaved(id, "its answer does not fit the question".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Drops a peer's connections and leaves it alone for a while: it could not be reached, was too slow,
+    /// or had nothing better after all. No fault.
+    pub(super) fn failed(&mut self, id: PeerId, reason: String) {
+        if let Some((target, pause, first)) = self.pause(id, FIRST_BACK_OFF) {
+            if first {
+                self.notice(Notice::PeerFailed { target, reason, pause });
+            }
+        }
+    }
+
+    /// A peer broke the protocol: it is left alone for longer, and the user is told.
+    pub(super) fn misbehaved(&mut self, id: PeerId, reason: String) {
+        if let Some((target, pause, _)) = self.pause(id, FIRST_BAN) {
+            self.notice(Notice::PeerMisbehaved { target, reason, pause });
+        }
+    }
+
+    /// Closes everything with a peer and doubles its pause, which is at least `least`. Says whether this
+    /// is the first time since it last answered.
+    fn pause(&mut self, id: PeerId, least: Duration) -> Option<(Target, Duration, bool)> {
+        let now = self.now.monotonic;
+        let peer = self.peers.all.get_mut(&id)?;
+        peer.back_off = (peer.back_off * 2).clamp(least, LONGEST_BACK_OFF.max(least));
+        if peer.named {
+            // Its user wants it: ask again soon, but not in a circle.
+            peer.back_off = peer.back_off.min(Duration::from_secs(10));
+        }
+        peer.not_before = now + peer.back_off;
+        peer.claim = None;
+        let first = !std::mem::replace(&mut peer.complained, true);
+        let (target, pause) = (peer.target.clone(), peer.back_off);
+        let links = [peer.ask.id, peer.watch.id];
+        for link in links.into_iter().flatten() {
+            self.close(link);
+        }
+        self.candidate_peer_gone(id);
+        Some((target, pause, first))
+    }
+
+    fn close(&mut self, number: LinkId) {
+        if self.forget_link(number) {
+            self.effects.push_back(Effect::Disconnect { link: number });
+        }
+    }
+
+    /// Forgets a connection and what was asked on it; says whether it was known.
+    fn forget_link(&mut self, number: LinkId) -> bool {
+        let Some((id, purpose)) = self.peers.links.remove(&number) else { return false };
+        if let Some(link) = self.peers.link_mut(id, purpose) {
+            for asked in std::mem::take(link).asked {
+                if let Asked::Submitted(submission) = asked {
+                    self.relay.submission_failed(id, submission);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn peers_deadline(&self) -> Option<Duration> {
+        let links = self
+            .peers
+            .all
+            .values()
+            .flat_map(|peer| [(&peer.ask, Purpose::Ask), (&peer.watch, Purpose::Watch)]);
+        links.filter_map(|(link, purpose)| link_deadline(link, purpose)).min()
+    }
+
+    /// Ends what took too long or is no longer needed, and keeps up the connections with named peers.
+    pub(super) fn drive_peers(&mut self) {
+        let now = self.now.monotonic;
+        let mut late = Vec::new();
+        for (id, peer) in &self.peers.all {
+            for (link, purpose) in [(&peer.ask, Purpose::Ask), (&peer.watch, Purpose::Watch)] {
+                if link_deadline(link, purpose).is_some_and(|deadline| deadline <= now) {
+                    late.push((*id, link.id, link.is_open() && link.asked.is_empty()));
+                }
+            }
+        }
+        for (id, number, idle) in late {
+            match number {
+                Some(number) if idle => self.close(number),
+                _ => self.failed(id, "it took too long to answer".to_owned()),
+            }
+        }
+        let named: Vec<PeerId> =
+            self.peers.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect();
+        for id in named {
+            self.open(id, Purpose::Watch);
+            let asked = self.peers.get(id).is_some_and(|peer| peer.watch.is_asked(|_| true));
+            let known =
+                self.peers.get(id).and_then(|peer| peer.claim).map_or(BlockId::ZERO, |claim| claim.tip);
+            if !asked {
+                self.ask(id, Purpose::Watch, Request::WaitStatus { tip: known }, Asked::Status);
+            }
+        }
+    }
+}
+
+/// When a connection has taken too long for what it is at.
+fn link_deadline(link: &Link, purpose: Purpose) -> Option<Duration> {
+    match link.state {
+        State::Closed => None,
+        State::Opening { until } => Some(until),
+        State::Open if link.asked.is_empty() => Some(link.active_at + IDLE_CONNECTION),
+        State::Open => Some(
+            link.active_at
+                + match purpose {
+                    Purpose::Ask => ANSWER_DEADLINE,
+                    Purpose::Watch => WAIT_STATUS_DEADLINE,
+                },
+        ),
+    }
+}

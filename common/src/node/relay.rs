@@ -1,0 +1,430 @@
+//! Payments between nodes: admission to the pool, exchange of pools, what callers ask of the pool, and the
+//! callers that wait for a new tip.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::jobs::Job;
+use super::limits::*;
+use super::mempool::{Mempool, MempoolError};
+use super::peers::{Asked, PeerId, Purpose};
+use super::{ConnectionId, Effect, Node, Notice, push};
+use crate::address::Address;
+use crate::chain::TipChange;
+use crate::consensus::{CheckedBlock, CheckedTransaction, TransactionError};
+use crate::hash::TransactionId;
+use crate::ledger::Account;
+use crate::store::{Store, StoreError};
+use crate::transaction::Transaction;
+use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};
+
+/// Payments submitted to a named peer; kept until it answers.
+pub(super) type Submission = Vec<Transaction>;
+
+/// A caller's `SubmitTransactions`, until all of its signatures are checked.
+struct Submitted {
+    connection: ConnectionId,
+    results: Vec<SubmitResult>,
+    open: usize,
+}
+
+/// Where the result of a signature check goes besides the pool.
+type Ticket = (u64, usize);
+
+/// See the module.
+pub(super) struct Relay {
+    unverified: VecDeque<(TransactionId, Transaction)>,
+    /// Those and the ones being checked, with who waits for the result.
+    in_check: HashMap<TransactionId, Option<Ticket>>,
+    jobs: usize,
+    submitted: HashMap<u64, Submitted>,
+    next_ticket: u64,
+    next_exchange: Duration,
+    /// The ids that a peer's pool holds, page by page.
+    exchanges: HashMap<PeerId, Exchange>,
+    /// The user's payments, for named peers.
+    outgoing: Vec<Transaction>,
+    pub(super) staged: HashMap<ConnectionId, push::Staged>,
+}
+
+#[derive(Default)]
+struct Exchange {
+    theirs: BTreeSet<TransactionId>,
+    pages: usize,
+}
+
+impl Relay {
+    pub(super) fn new(next_exchange: Duration) -> Self {
+        Self {
+            unverified: VecDeque::new(),
+            in_check: HashMap::new(),
+            jobs: 0,
+            submitted: HashMap::new(),
+            next_ticket: 0,
+            next_exchange,
+            exchanges: HashMap::new(),
+            outgoing: Vec::new(),
+            staged: HashMap::new(),
+        }
+    }
+
+    pub(super) fn submit(&mut self, transactions: Vec<Transaction>) {
+        // The user's own: what cannot be sent now is sent at the next interval.
+        self.outgoing.extend(transactions);
+        self.outgoing.truncate(POOL_TRANSACTIONS);
+    }
+
+    pub(super) fn submission_failed(&mut self, id: PeerId, _submission: Submission) {
+        self.exchanges.remove(&id);
+    }
+
+    fn answer(
+        &mut self,
+        ticket: Option<Ticket>,
+        result: SubmitResult,
+    ) -> Option<(ConnectionId, Vec<SubmitResult>)> {
+        let (number, place) = ticket?;
+        let submitted = self.submitted.get_mut(&number)?;
+        submitted.results[place] = result;
+        submitted.open -= 1;
+        if submitted.open > 0 {
+            return None;
+        }
+        self.submitted.remove(&number).map(|submitted| (submitted.connection, submitted.results))
+    }
+}
+
+impl<S: Store> Node<S> {
+    /// A payment came in, by broadcast or from a peer: everything cheap is checked, and its signature
+    /// asked for.
+    pub(super) fn heard_transaction(&mut self, transaction: Transaction, ticket: Option<Ticket>) {
+        let id = transaction.id();
+        let result = self.admit(id, &transaction);
+        match result {
+            Ok(()) => {
+                self.relay.in_check.insert(id, ticket);
+                self.relay.unverified.push_back((id, transaction));
+            }
+            Err(error) => self.settle(ticket, id, Err(error)),
+        }
+    }
+
+    fn admit(&mut self, id: TransactionId, transaction: &Transaction) -> Result<(), MempoolError> {
+        if self.relay.in_check.contains_key(&id) {
+            return Err(MempoolError::Known);
+        }
+        let (chain, next_height) = (&self.chain, self.tip.height.next());
+        let Some(pool) = &mut self.pool else { return Err(MempoolError::Full) };
+        if self.relay.unverified.len() >= MAX_UNVERIFIED {
+            return Err(MempoolError::Full);
+        }
+        let account_of = |address: &Address| account(chain, address);
+        pool.check_before_signature(chain.rules(), transaction, &id, next_height, account_of).map(|_| ())
+    }
+
+    /// Tells whoever asked what became of a payment.
+    fn settle(
+        &mut self,
+        ticket: Option<Ticket>,
+        id: TransactionId,
+        result: Result<Arc<CheckedTransaction>, MempoolError>,
+    ) {
+        let number = result.as_ref().map_or_else(MempoolError::result, |_| SubmitResult::ACCEPTED);
+        let waiting = self.pool.as_ref().map_or(0, Mempool::len);
+        match result {
+            Ok(transaction) => self.notice(Notice::PaymentAccepted { transaction, waiting }),
+            Err(MempoolError::Known | MempoolError::RefusedBefore) => {}
+            // A payment that is re-sent after it was mined is no news.
+            Err(MempoolError::Rule(TransactionError::NonceTooLow { .. })) => {}
+            Err(reason) => self.notice(Notice::PaymentRefused { id, reason }),
+        }
+        if let Some((connection, results)) = self.relay.answer(ticket, number) {
+            self.effects.push_back(Effect::Respond { connection, response: Response::Results(results) });
+        }
+    }
+
+    pub(super) fn transactions_checked(
+        &mut self,
+        results: Vec<(TransactionId, Result<Arc<CheckedTransaction>, TransactionError>)>,
+    ) -> Result<(), StoreError> {
+        self.relay.jobs = self.relay.jobs.saturating_sub(1);
+        let next_height = self.tip.height.next();
+        for (id, result) in results {
+            let ticket = self.relay.in_check.remove(&id).flatten();
+            let Some(pool) = &mut self.pool else { continue };
+            let result = match result {
+                Ok(transaction) => {
+                    let sender = account(&self.chain, &transaction.sender());
+                    pool.insert(transaction.clone(), next_height, sender).map(|()| transaction)
+                }
+                Err(error) => {
+                    pool.refuse(id);
+                    Err(error.into())
+                }
+            };
+            if result.is_ok() {
+                self.mining.payment_arrived(self.now.monotonic);
+                if !self.config.named_peers.is_empty() {
+                    let soon = self.now.monotonic + RELAY_DEBOUNCE;
+                    self.relay.next_exchange = self.relay.next_exchange.min(soon);
+                }
+            }
+            self.settle(ticket, id, result);
+        }
+        Ok(())
+    }
+
+    /// Keeps the pool in line with the best chain.
+    pub(super) fn pool_follows(
+        &mut self,
+        change: &TipChange,
+        given: &[CheckedBlock],
+    ) -> Result<(), StoreError> {
+        let Some(pool) = &mut self.pool else { return Ok(()) };
+        if pool.is_empty() && change.reverted.is_empty() {
+            return Ok(());
+        }
+        let chain = &self.chain;
+        let mut affected = HashSet::new();
+        for id in change.reverted.iter().chain(&change.connected) {
+            let mut note = |block: &CheckedBlock| {
+                affected.insert(block.reward().to);
+                for transaction in block.transactions() {
+                    affected.extend([transaction.sender(), transaction.payment().to]);
+                }
+            };
+            match given.iter().find(|block| block.id() == *id) {
+                Some(block) => note(block),
+                None => chain.store().read(|reader| reader.checked_block(id))?.iter().for_each(&mut note),
+            }
+        }
+        let next_height = change.new.height.next();
+        pool.tip_changed(affected, next_height, |address| account(chain, address));
+        // What a block took out of the pool comes back with the block's end, where it still is valid.
+        for id in change.reverted.iter().rev() {
+            let Some(block) = chain.store().read(|reader| reader.checked_block(id))? else { continue };
+            for transaction in block.transactions() {
+                let sender = account(chain, &transaction.sender());
+                if pool.insert(transaction.clone(), next_height, sender).is_ok() {
+                    self.mining.payment_arrived(self.now.monotonic);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ── Callers ─────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn request(&mut self, connection: ConnectionId, request: Request) -> Result<(), StoreError> {
+        let response = match request {
+            Request::GetPoolIds { after } => Response::PoolIds(
+                self.pool.as_ref().map_or(Vec::new(), |pool| pool.ids_after(after, MAX_POOL_IDS)),
+            ),
+            Request::GetTransactions { ids } => {
+                let found = ids.iter().filter_map(|id| self.pool.as_ref()?.get(id));
+                Response::Transactions(found.map(|known| known.transaction().clone()).collect())
+            }
+            Request::SubmitTransactions(transactions) => {
+                self.transactions_submitted(connection, transactions);
+                return Ok(());
+            }
+            Request::SubmitBlocks(blocks) => Response::Results(self.blocks_submitted(connection, blocks)?),
+            Request::WaitStatus { tip } if tip == self.tip.id && self.waiting.len() < MAX_WAITING => {
+                self.waiting.insert(connection, self.now.monotonic + WAIT_STATUS_HOLD);
+                return Ok(());
+            }
+            // The chain's requests are answered without the node; one that strays here is told its status.
+            _ => Response::Status(self.status()),
+        };
+        self.effects.push_back(Effect::Respond { connection, response });
+        Ok(())
+    }
+
+    fn transactions_submitted(&mut self, connection: ConnectionId, transactions: Vec<Transaction>) {
+        if transactions.is_empty() {
+            self.effects.push_back(Effect::Respond { connection, response: Response::Results(Vec::new()) });
+            return;
+        }
+        let number = self.relay.next_ticket;
+        self.relay.next_ticket += 1;
+        let (results, open) = (vec![SubmitResult::POOL_FULL; transactions.len()], transactions.len());
+        self.relay.submitted.insert(number, Submitted { connection, results, open });
+        for (place, transaction) in transactions.into_iter().enumerate() {
+            self.heard_transaction(transaction, Some((number, place)));
+        }
+    }
+
+    pub(super) fn caller_gone(&mut self, connection: ConnectionId) {
+        self.waiting.remove(&connection);
+        self.relay.staged.remove(&connection);
+        self.relay.submitted.retain(|_, submitted| submitted.connection != connection);
+    }
+
+    /// Answers the callers that wait for a new tip: all of them, or those who have waited long enough.
+    pub(super) fn answer_waiting(&mut self, all: bool) {
+        let (now, status) = (self.now.monotonic, self.status());
+        let due: Vec<ConnectionId> = self
+            .waiting
+            .iter()
+            .filter(|(_, until)| all || **until <= now)
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in due {
+            self.waiting.remove(&connection);
+            self.effects.push_back(Effect::Respond { connection, response: Response::Status(status) });
+        }
+    }
+
+    // ── Exchange ────────────────────────────────────────────────────────────────────────────────────
+
+    pub(super) fn relay_deadline(&self) -> Option<Duration> {
+        let waiting = self.waiting.values().min().copied();
+        let exchange = self.pool.is_some().then_some(self.relay.next_exchange);
+        waiting.into_iter().chain(exchange).min()
+    }
+
+    pub(super) fn drive_relay(&mut self) -> Result<(), StoreError> {
+        self.hand_out_jobs();
+        self.answer_waiting(false);
+        self.start_exchange();
+        self.send_outgoing();
+        self.drive_push()
+    }
+
+    fn hand_out_jobs(&mut self) {
+        while self.relay.jobs < MAX_TRANSACTION_JOBS && !self.relay.unverified.is_empty() {
+            let count = self.relay.unverified.len().min(TRANSACTIONS_PER_JOB);
+            let batch = self.relay.unverified.drain(..count).collect();
+            self.relay.jobs += 1;
+            self.effects.push_back(Effect::Check(Job::Transactions(batch)));
+        }
+    }
+
+    /// Compares pools with one other miner at every interval, and with every named peer.
+    fn start_exchange(&mut self) {
+        let now = self.now.monotonic;
+        if self.pool.is_none() || self.relay.next_exchange > now {
+            return;
+        }
+        self.relay.next_exchange = now + self.config.pool_interval;
+        let callable = self.peers.all.iter().filter(|(_, peer)| peer.may_be_called(now));
+        let (named, heard): (Vec<_>, Vec<_>) = callable.partition(|(_, peer)| peer.named);
+        let named: Vec<PeerId> = named.into_iter().map(|(id, _)| *id).collect();
+        let heard: Vec<PeerId> =
+            heard.into_iter().filter(|(_, peer)| peer.claim.is_some()).map(|(id, _)| *id).collect();
+        let chosen = (!heard.is_empty()).then(|| heard[(self.random() % heard.len() as u64) as usize]);
+        for id in named.into_iter().chain(chosen) {
+            self.open(id, Purpose::Ask);
+            let busy = self
+                .peers
+                .get(id)
+                .is_some_and(|peer| peer.ask.is_asked(|asked| matches!(asked, Asked::PoolIds)));
+            if !busy && self.ask(id, Purpose::Ask, Request::GetPoolIds { after: None }, Asked::PoolIds) {
+                self.relay.exchanges.insert(id, Exchange::default());
+            }
+        }
+    }
+
+    pub(super) fn pool_ids_came(&mut self, id: PeerId, ids: Vec<TransactionId>) {
+        let (Some(pool), Some(mut exchange)) = (&self.pool, self.relay.exchanges.remove(&id)) else { return };
+        let after = exchange.theirs.last().copied();
+        let ascending = ids.is_sorted_by(|a, b| a < b)
+            && ids.first().zip(after).is_none_or(|(first, after)| *first > after);
+        if !ascending || ids.len() > MAX_POOL_IDS {
+            self.misbehaved(id, "its pool's ids are not in ascending order, or too many".to_owned());
+            return;
+        }
+        let wanted: Vec<TransactionId> = ids
+            .iter()
+            .filter(|id| !pool.is_settled(id) && !self.relay.in_check.contains_key(id))
+            .copied()
+            .collect();
+        let last_page = ids.len() < MAX_POOL_IDS;
+        exchange.pages += 1;
+        exchange.theirs.extend(ids);
+        for chunk in wanted.chunks(POOL_TRANSACTIONS) {
+            self.ask(id, Purpose::Ask, Request::GetTransactions { ids: chunk.to_vec() }, Asked::Transactions);
+        }
+        if last_page || exchange.pages >= MAX_POOL_PAGES {
+            self.offer(id, &exchange.theirs);
+            return;
+        }
+        let after = exchange.theirs.last().copied();
+        if self.ask(id, Purpose::Ask, Request::GetPoolIds { after }, Asked::PoolIds) {
+            self.relay.exchanges.insert(id, exchange);
+        }
+    }
+
+    /// Gives a named peer what its pool lacks: it cannot ask, because it may not know this node's address.
+    fn offer(&mut self, id: PeerId, theirs: &BTreeSet<TransactionId>) {
+        let Some(pool) = &self.pool else { return };
+        if !self.peers.get(id).is_some_and(|peer| peer.named) {
+            return;
+        }
+        let lacking = pool.ids_after(None, usize::MAX).into_iter().filter(|id| !theirs.contains(id));
+        let transactions: Vec<Transaction> = lacking
+            .take(POOL_TRANSACTIONS)
+            .filter_map(|id| pool.get(&id))
+            .map(|known| known.transaction().clone())
+            .collect();
+        self.submit_to(id, transactions);
+    }
+
+    fn submit_to(&mut self, id: PeerId, transactions: Vec<Transaction>) {
+        if !transactions.is_empty() {
+            let request = Request::SubmitTransactions(transactions.clone());
+            self.ask(id, Purpose::Ask, request, Asked::Submitted(transactions));
+        }
+    }
+
+    pub(super) fn pool_transactions_came(&mut self, transactions: Vec<Transaction>) {
+        for transaction in transactions.into_iter().take(POOL_TRANSACTIONS) {
+            self.heard_transaction(transaction, None);
+        }
+    }
+
+    /// Sends the user's own payments to every named peer.
+    fn send_outgoing(&mut self) {
+        if self.relay.outgoing.is_empty() {
+            return;
+        }
+        let named: Vec<PeerId> =
+            self.peers.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect();
+        if named.is_empty() {
+            self.relay.outgoing.clear();
+        }
+        let mut sent = false;
+        for id in named {
+            self.open(id, Purpose::Ask);
+            if self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
+                self.submit_to(id, self.relay.outgoing.clone());
+                sent = true;
+            }
+        }
+        if sent {
+            self.relay.outgoing.clear();
+        }
+    }
+
+    pub(super) fn submission_answered(
+        &mut self,
+        id: PeerId,
+        submission: Submission,
+        results: &[SubmitResult],
+    ) {
+        let taken = results
+            .iter()
+            .filter(|result| matches!(**result, SubmitResult::ACCEPTED | SubmitResult::KNOWN))
+            .count();
+        if let Some(target) = self.peers.get(id).map(|peer| peer.target.clone()) {
+            self.notice(Notice::Submitted { target, taken, of: submission.len() });
+        }
+    }
+}
+
+/// The account of an address at the tip. A store that cannot be read makes every payment unaffordable here,
+/// and ends the node at the next thing that it must read.
+fn account<S: Store>(chain: &crate::chain::Chain<S>, address: &Address) -> Account {
+    chain.store().read(|reader| reader.account(address)).unwrap_or_default()
+}

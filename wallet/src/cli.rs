@@ -1,0 +1,97 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use common::amount::Amount;
+use common::key_store::KeyName;
+use common::settings::CommonFlags;
+
+use crate::wallet::Party;
+
+/// How many confirmed payments `wallet history` shows unless told otherwise: some screens full.
+const HISTORY_LIMIT: &str = "100";
+
+/// Keys, payments, and a verified copy of the chain.
+#[derive(Debug, Parser)]
+#[command(name = "wallet", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub flags: CommonFlags,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a key, and with it an address that can be paid
+    NewAddress {
+        /// What to call it: 1–32 of A–Z a–z 0–9 . _ -, not starting with a dot
+        #[arg(value_name = "NAME")]
+        key: KeyName,
+    },
+    /// Show all keys with their balances, pending payments and addresses
+    ListAddresses,
+    /// Pay somebody
+    Send {
+        /// Who pays: the name of a key, or its address
+        from: Party,
+        /// How much: coins with up to six decimals
+        #[arg(allow_hyphen_values = true)]
+        amount: Amount,
+        /// Who is paid: the name of a key, or an address
+        to: Party,
+        /// What the miner gets; without it the least that the network asks for
+        #[arg(long, value_name = "AMOUNT", allow_hyphen_values = true)]
+        fee: Option<Amount>,
+        /// A note of up to 80 bytes, which everybody can read
+        #[arg(long, value_name = "TEXT")]
+        data: Option<String>,
+        /// Give up when none of the next BLOCKS blocks holds the payment
+        #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u32).range(1..))]
+        valid_for: Option<u32>,
+        /// Wait until a block holds the payment
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Follow the network: fetch and verify its chain, and tell what happens to the keys here
+    Sync {
+        /// End when everything that the network has is here
+        #[arg(long)]
+        once: bool,
+    },
+    /// Show what was paid, received and mined, oldest first
+    History {
+        /// Only of this key
+        #[arg(value_name = "NAME")]
+        key: Option<KeyName>,
+        /// The most confirmed payments to show: the newest
+        #[arg(long, value_name = "NUMBER", default_value = HISTORY_LIMIT)]
+        limit: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn malformed_arguments_are_refused_by_what_they_are() {
+        let sentence = |arguments: &[&str]| {
+            let error = Cli::try_parse_from([&["wallet"], arguments].concat()).expect_err("it is malformed");
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), |source| source.to_string())
+        };
+        assert!(sentence(&["new-address", "../x"]).starts_with("\"../x\" is not a name for a key"));
+        assert!(sentence(&["send", "a", "-5", "b"]).starts_with("\"-5\" is not an amount"));
+        assert!(sentence(&["send", "a", "1e3", "b"]).starts_with("\"1e3\" is not an amount"));
+        assert!(sentence(&["send", "a/b", "1", "b"]).starts_with("\"a/b\" is neither an address"));
+        assert!(sentence(&["send", "a", "1", "b", "--fee", "x"]).starts_with("\"x\" is not an amount"));
+        let mistyped = "Ab".repeat(32);
+        assert!(sentence(&["send", "a", "1", &mistyped]).contains("typing error"));
+    }
+}

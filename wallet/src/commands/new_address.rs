@@ -1,0 +1,51 @@
+//! `wallet new-address NAME`: makes a key.
+
+use common::key_store::KeyName;
+use common::store::Store;
+
+use crate::error::WalletError;
+use crate::output::Notes;
+use crate::wallet::Wallet;
+
+/// Makes a key of the size that the network asks for. Nothing that exists is overwritten.
+pub fn new_address<S: Store>(
+    wallet: &Wallet<S>,
+    name: &KeyName,
+    notes: &mut Notes,
+) -> Result<String, WalletError> {
+    let (key, path) = wallet.keys.create(name, wallet.rules.key_size)?;
+    // From here on the key exists. If the store fails, the next sync or history makes up for it.
+    let watched = wallet.chain.as_ref().map(|chain| chain.watch(&[key.address()], true));
+    if let Some(Err(error)) = watched {
+        notes(&format!("warning: the history of {name} is not kept yet: {error}"));
+    }
+    notes("This file is the money: whoever has it can spend, and without it nobody can. Back it up.");
+    Ok(format!("Key Name  {name}\nAddress   {}\nFile      {}", key.address(), path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::key_store::KeyStoreError;
+
+    use super::*;
+    use crate::commands::testing::{Scene, ignore};
+
+    #[test]
+    fn a_new_key_is_shown_and_watched_and_never_replaced() {
+        let scene = Scene::new();
+        let name: KeyName = "carol".parse().unwrap();
+        let mut notes = Vec::new();
+        let shown = new_address(&scene.wallet, &name, &mut |note| notes.push(note.to_owned())).unwrap();
+        let address = scene.wallet.keys.find(&name).unwrap();
+        let path = scene.wallet.keys.path(&name);
+        assert_eq!(shown, format!("Key Name  carol\nAddress   {address}\nFile      {}", path.display()));
+        assert!(notes[0].contains("Back it up"));
+        let chain = scene.wallet.chain.as_ref().unwrap();
+        assert!(chain.store().read(|reader| reader.watched()).unwrap().contains(&address));
+
+        let again = new_address(&scene.wallet, &name, &mut ignore).unwrap_err();
+        assert!(matches!(again, WalletError::Keys(KeyStoreError::Exists { .. })));
+        assert_eq!(again.exit_code(), 1);
+        assert_eq!(scene.wallet.keys.find(&name).unwrap(), address);
+    }
+}

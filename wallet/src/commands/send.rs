@@ -1,0 +1,248 @@
+//! `wallet send FROM AMOUNT TO`: makes a payment that no crash can lose. Broadcasting it is up to the caller,
+//! who gets it only once it is durable.
+
+use common::amount::Amount;
+use common::hash::TransactionId;
+use common::rules::MAX_DATA_BYTES;
+use common::store::{Store, Tip};
+use common::transaction::{Payment, Transaction, TransactionVersion};
+
+use crate::error::WalletError;
+use crate::output::Notes;
+use crate::wallet::{Party, Wallet};
+
+/// What the user asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub from: Party,
+    pub amount: Amount,
+    pub to: Party,
+    /// `None`: the least that the network asks for.
+    pub fee: Option<Amount>,
+    pub data: Vec<u8>,
+    /// For how many blocks after the present tip; `None`: for ever.
+    pub valid_for: Option<u32>,
+}
+
+/// A payment that is in the outbox.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub id: TransactionId,
+    pub transaction: Transaction,
+}
+
+/// Checks, signs and keeps a payment. When this fails nothing was changed.
+pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) -> Result<Sent, WalletError> {
+    let fee = request.fee.unwrap_or(wallet.rules.min_fee);
+    let needed = check_request(wallet, request, fee)?;
+    let to = wallet.address_of(&request.to)?;
+    let sender = wallet.key_of(&request.from)?;
+    let key = wallet.keys.load(&sender, wallet.rules.key_size)?;
+    let from = key.address();
+    if wallet.chain.is_none() {
+        return Err(WalletError::NeverSynced { network: wallet.rules.name.clone() });
+    }
+
+    // Whoever else is sending waits from here until the payment is in the outbox: no nonce is used twice, and
+    // nothing is spent twice.
+    let outbox = wallet.outbox.lock()?;
+    let (survey, (tip, account)) = wallet.survey(notes, |ledger, _| match ledger {
+        Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?)),
+        None => Ok((None, Default::default())),
+    })?;
+    let pending = survey.outgoing(&from);
+    let spendable = account.balance.saturating_sub(pending);
+    if needed > spendable {
+        return Err(WalletError::InsufficientFunds {
+            sender,
+            balance: account.balance,
+            pending,
+            payments: survey.pending_from(&from).count(),
+            spendable,
+            needed,
+            missing: needed.saturating_sub(spendable),
+        });
+    }
+    let payment = Payment {
+        version: TransactionVersion::V1,
+        to,
+        amount: request.amount,
+        fee,
+        nonce: survey.next_nonce(&from, account.nonce),
+        valid_until: valid_until(tip.as_ref(), request.valid_for)?,
+        data: request.data.clone(),
+        public_key: key.modulus().to_vec(),
+    };
+    let transaction = key.sign_payment(payment, &wallet.network);
+    let id = transaction.id();
+    outbox.add(&id, &transaction)?;
+    if let Some(tip) = &tip {
+        wallet.outbox.prune(&survey, tip)?;
+    }
+    drop(outbox);
+
+    let until = match transaction.payment.valid_until {
+        0 => "until a block holds it".to_owned(),
+        height => format!("until a block holds it, or block {height} is past"),
+    };
+    notes(&format!("{sender} pays {} to {}, fee {fee}. It is pending {until}.", request.amount, request.to));
+    Ok(Sent { id, transaction })
+}
+
+/// What can be said of a request without the ledger; gives amount and fee together.
+fn check_request<S: Store>(
+    wallet: &Wallet<S>,
+    request: &Request,
+    fee: Amount,
+) -> Result<Amount, WalletError> {
+    if request.amount.is_zero() {
+        return Err(WalletError::ZeroAmount);
+    }
+    if fee < wallet.rules.min_fee {
+        return Err(WalletError::FeeTooLow { got: fee, least: wallet.rules.min_fee });
+    }
+    if request.data.len() > MAX_DATA_BYTES {
+        return Err(WalletError::DataTooLong { got: request.data.len() });
+    }
+    let total = request.amount.checked_add(fee).filter(|total| *total <= Amount::MAX);
+    total.ok_or(WalletError::TotalOverflows)
+}
+
+/// The last block that may hold a payment made now; 0: any.
+fn valid_until(tip: Option<&Tip>, valid_for: Option<u32>) -> Result<u32, WalletError> {
+    let Some(blocks) = valid_for else { return Ok(0) };
+    let last = tip.map_or(0, |tip| tip.height.get()).saturating_add(blocks.into());
+    u32::try_from(last).map_err(|_| WalletError::ValidTooLong { last })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::consensus::check_transaction;
+    use common::key_store::KeyStoreError;
+    use common::signature::RsaVerifier;
+
+    use super::*;
+    use crate::commands::testing::{Scene, ignore};
+
+    fn refusal(scene: &Scene, request: &Request) -> WalletError {
+        let error = send(&scene.wallet, request, &mut ignore).expect_err("the request is refused");
+        assert!(scene.wallet.outbox.survey(None).unwrap().unconfirmed.is_empty());
+        error
+    }
+
+    #[test]
+    fn two_payments_in_a_row_both_go_through() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let first = scene.send("alice", "4", "bob", "0");
+        let second = scene.send("alice", "6", "bob", "0");
+        assert_eq!((first.transaction.payment.nonce, second.transaction.payment.nonce), (0, 1));
+        let (rules, network) = (&scene.wallet.rules, scene.wallet.network);
+        assert!(check_transaction(rules, &network, first.transaction.clone(), &RsaVerifier).is_ok());
+        scene.mine_for("bob");
+        assert_eq!(scene.balance("bob"), Amount::from_coins(20));
+        assert_eq!(
+            scene.wallet.keys.load(&"alice".parse().unwrap(), 2048).unwrap().address(),
+            scene.address("alice")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_said_exactly_and_pending_payments_count_as_spent() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        scene.send("alice", "4", "bob", "0.5");
+        let error =
+            send(&scene.wallet, &scene.request("alice", "6", "bob", "0.25"), &mut ignore).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "alice can spend 5.5 and this payment takes 6.25: 0.75 are missing \
+             (of its balance of 10 one pending payment takes up 4.5)"
+        );
+        assert_eq!(error.exit_code(), 1);
+        scene.send("alice", "5", "bob", "0.5");
+        assert_eq!(scene.pending(), 2);
+    }
+
+    #[test]
+    fn parties_may_be_addresses_and_a_sender_needs_its_key_here() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let (alice, stranger) = (scene.address("alice").to_string(), "11".repeat(32));
+        let sent = scene.send(&alice, "1", &stranger, "0");
+        assert_eq!(sent.transaction.payment.to, stranger.parse().unwrap());
+
+        let scene = Scene::new();
+        let error = refusal(&scene, &scene.request(&stranger, "1", "bob", "0"));
+        assert!(matches!(error, WalletError::UnknownAddress { .. }));
+        assert_eq!(error.exit_code(), 2);
+        for (from, to) in [("nobody", "bob"), ("alice", "nobody")] {
+            let error = refusal(&scene, &scene.request(from, "1", to, "0"));
+            assert!(matches!(error, WalletError::Keys(KeyStoreError::Unknown { .. })));
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_request_that_no_network_could_hold_is_refused_before_anything_is_locked() {
+        let scene = Scene::new();
+        let request = scene.request("alice", "1", "bob", "0");
+        let zero = Request { amount: Amount::ZERO, ..request.clone() };
+        assert!(matches!(refusal(&scene, &zero), WalletError::ZeroAmount));
+        let long = Request { data: vec![0; MAX_DATA_BYTES + 1], ..request.clone() };
+        assert!(matches!(refusal(&scene, &long), WalletError::DataTooLong { got: 81 }));
+        let huge = Request { amount: Amount::MAX, fee: Some(Amount::from_units(1)), ..request };
+        assert!(matches!(refusal(&scene, &huge), WalletError::TotalOverflows));
+    }
+
+    #[test]
+    fn a_wallet_that_never_synced_cannot_send() {
+        let mut scene = Scene::new();
+        scene.wallet.chain = None;
+        let error = refusal(&scene, &scene.request("alice", "1", "bob", "0"));
+        assert!(matches!(error, WalletError::NeverSynced { .. }));
+        assert!(error.hint().is_some_and(|hint| hint.contains("wallet sync")));
+    }
+
+    #[test]
+    fn a_payment_that_a_reorganisation_takes_out_is_pending_again() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        scene.send("alice", "4", "bob", "0");
+        scene.mine_for("bob");
+        assert_eq!((scene.pending(), scene.balance("alice")), (0, Amount::from_coins(6)));
+        scene.reorganise();
+        assert_eq!((scene.pending(), scene.balance("alice")), (1, Amount::from_coins(10)));
+        assert_eq!(scene.send("alice", "6", "bob", "0").transaction.payment.nonce, 1);
+        scene.mine_for("bob");
+        assert_eq!((scene.pending(), scene.balance("alice")), (0, Amount::ZERO));
+    }
+
+    #[test]
+    fn an_expired_payment_frees_its_money_and_its_nonce() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let request = Request { valid_for: Some(1), ..scene.request("alice", "10", "bob", "0") };
+        let sent = send(&scene.wallet, &request, &mut ignore).unwrap();
+        assert_eq!(sent.transaction.payment.valid_until, 2);
+        scene.mine_empty();
+        assert_eq!(scene.pending(), 0);
+        assert_eq!(scene.send("alice", "10", "bob", "0").transaction.payment.nonce, 0);
+    }
+
+    #[test]
+    fn of_many_that_send_at_once_each_gets_its_own_nonce() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| scene.send("alice", "2", "bob", "0"));
+            }
+        });
+        scene.mine_for("bob");
+        assert_eq!(
+            (scene.balance("alice"), scene.balance("bob")),
+            (Amount::from_coins(2), Amount::from_coins(18))
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! What a user is told when a command does not succeed: one sentence, perhaps a hint, and an exit code.
+
+use std::path::PathBuf;
+
+use common::address::Address;
+use common::amount::Amount;
+use common::files::FilesError;
+use common::key_store::{KeyName, KeyStoreError};
+use common::rules::MAX_DATA_BYTES;
+use common::settings::SettingsError;
+use common::store::StoreError;
+
+/// The exit code of an operation that was refused: nothing was changed.
+const REFUSED: u8 = 1;
+/// The exit code when what the user gave is malformed or unknown.
+const USAGE: u8 = 2;
+
+/// Why a command does not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("none of the keys in {} has the address {address}", directory.display())]
+    UnknownAddress { address: Address, directory: PathBuf },
+    #[error("the amount is 0: a payment moves at least 0.000001")]
+    ZeroAmount,
+    #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
+    TotalOverflows,
+    #[error("the fee is {got}; this network asks for at least {least}")]
+    FeeTooLow { got: Amount, least: Amount },
+    #[error("the data has {got} bytes; at most {MAX_DATA_BYTES} fit")]
+    DataTooLong { got: usize },
+    #[error("the payment would be valid until block {last}; a network has no blocks after {}", u32::MAX)]
+    ValidTooLong { last: u64 },
+    #[error("nothing is known of the network {network:?} yet")]
+    NeverSynced { network: String },
+    #[error("{sender} can spend {spendable} and this payment takes {needed}: {missing} are missing{}", taken_up(*balance, *pending, *payments))]
+    InsufficientFunds {
+        sender: KeyName,
+        /// On the ledger.
+        balance: Amount,
+        /// What of it pending payments take up.
+        pending: Amount,
+        /// How many pending payments.
+        payments: usize,
+        spendable: Amount,
+        /// Amount and fee.
+        needed: Amount,
+        missing: Amount,
+    },
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("`wallet {what}` does nothing in this version yet")]
+    NotYet { what: &'static str },
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: std::io::Error },
+}
+
+/// What of a balance pending payments take up, as the rest of a sentence.
+fn taken_up(balance: Amount, pending: Amount, payments: usize) -> String {
+    match payments {
+        0 => String::new(),
+        1 => format!(" (of its balance of {balance} one pending payment takes up {pending})"),
+        _ => format!(" (of its balance of {balance} {payments} pending payments take up {pending})"),
+    }
+}
+
+impl WalletError {
+    /// 2 when what the user gave is malformed or unknown, 1 for everything that was refused or failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_)
+            | Self::UnknownAddress { .. }
+            | Self::ZeroAmount
+            | Self::TotalOverflows
+            | Self::FeeTooLow { .. }
+            | Self::DataTooLong { .. }
+            | Self::ValidTooLong { .. }
+            | Self::Keys(KeyStoreError::Unknown { .. }) => USAGE,
+            Self::NeverSynced { .. }
+            | Self::InsufficientFunds { .. }
+            | Self::Keys(_)
+            | Self::Files(_)
+            | Self::Store(_)
+            | Self::NotYet { .. }
+            | Self::System { .. } => REFUSED,
+        }
+    }
+
+    /// What the user can do now, where the sentence does not say it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownAddress { .. } | Self::Keys(KeyStoreError::Unknown { .. }) => {
+                Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
+            }
+            Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
+            Self::InsufficientFunds { payments, .. } if *payments > 0 => {
+                Some("`wallet history` shows the pending payments; they are freed when they expire")
+            }
+            Self::InsufficientFunds { .. } => {
+                Some("`wallet sync --once` fetches what was received since the last sync")
+            }
+            _ => None,
+        }
+    }
+}

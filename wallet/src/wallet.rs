@@ -1,0 +1,165 @@
+//! What every command works on: the user's keys, outbox, and copy of one network's chain.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use common::address::{Address, ParseAddressError};
+use common::chain::Chain;
+use common::files::{DataDirectory, Program};
+use common::hash::NetworkId;
+use common::key_store::{KeyName, KeyStore, KeyStoreError};
+use common::rules::Rules;
+use common::store::lmdb::LmdbStore;
+use common::store::{Read, Store, StoreError, Tip};
+use common::time::Timestamp;
+
+use crate::error::WalletError;
+use crate::outbox::{Outbox, Survey};
+use crate::output::{Notes, duration};
+
+/// Keys, payments, and the chain of one network as far as it is known.
+pub struct Wallet<S> {
+    pub rules: Arc<Rules>,
+    pub network: NetworkId,
+    pub keys: KeyStore,
+    pub outbox: Outbox,
+    /// `None`: never synced.
+    pub chain: Option<Chain<S>>,
+}
+
+impl Wallet<LmdbStore> {
+    /// Opens what there is in a data directory; creates nothing.
+    pub fn open(data: &DataDirectory, rules: Rules) -> Result<Self, WalletError> {
+        let network = rules.network_id();
+        let store = LmdbStore::open_existing(&data.program(Program::Wallet, &rules.name, &network), &rules)?;
+        let rules = Arc::new(rules);
+        Ok(Self {
+            network,
+            keys: KeyStore::new(data.keys()),
+            outbox: Outbox::new(data.outbox(&rules.name, &network)),
+            chain: store.map(|store| Chain::new(rules.clone(), store)),
+            rules,
+        })
+    }
+}
+
+impl<S: Store> Wallet<S> {
+    /// The outbox, and what else a command looks up, in one state of the ledger; `None` for the ledger when
+    /// there is none yet. Damaged payments are told of.
+    pub fn survey<T>(
+        &self,
+        notes: &mut Notes,
+        look: impl FnOnce(Option<&dyn Read>, &Survey) -> Result<T, StoreError>,
+    ) -> Result<(Survey, T), WalletError> {
+        let both = |ledger: Option<&dyn Read>| -> Result<_, WalletError> {
+            let survey = self.outbox.survey(ledger)?;
+            let found = look(ledger, &survey)?;
+            Ok((survey, found))
+        };
+        let (survey, found) = match &self.chain {
+            Some(chain) => chain.store().read(|ledger| both(Some(ledger)))?,
+            None => both(None)?,
+        };
+        for problem in &survey.problems {
+            notes(&format!("warning: {problem}"));
+        }
+        Ok((survey, found))
+    }
+
+    /// Keys by name, with the addresses of those that are whole; the others are told of.
+    pub fn addresses(&self, notes: &mut Notes) -> Result<Vec<(KeyName, Option<Address>)>, WalletError> {
+        let keys = self.keys.list()?;
+        Ok(keys.into_iter().map(|key| (key.name, noted(key.address, notes))).collect())
+    }
+
+    /// The address that the user means.
+    pub fn address_of(&self, party: &Party) -> Result<Address, WalletError> {
+        match party {
+            Party::Name(name) => Ok(self.keys.find(name)?),
+            Party::Address(address) => Ok(*address),
+        }
+    }
+
+    /// The key that the user means.
+    pub fn key_of(&self, party: &Party) -> Result<KeyName, WalletError> {
+        let address = match party {
+            Party::Name(name) => return Ok(name.clone()),
+            Party::Address(address) => *address,
+        };
+        let mut keys = self.keys.list()?.into_iter();
+        keys.find(|key| key.address.as_ref().is_ok_and(|known| *known == address))
+            .map(|key| key.name)
+            .ok_or_else(|| WalletError::UnknownAddress {
+                address,
+                directory: self.keys.directory().to_owned(),
+            })
+    }
+
+    /// Which state of the chain an answer is based on, as a sentence.
+    pub fn based_on(&self, tip: Option<&Tip>, now: Timestamp) -> String {
+        let name = &self.rules.name;
+        match tip {
+            None => format!("Network {name:?}, never synced: run `wallet sync` to learn the balances."),
+            Some(tip) if tip.height.get() == 0 => {
+                format!("Network {name:?}, at height 0: no block is known yet.")
+            }
+            Some(tip) => {
+                let age = duration(now.millis_since(tip.time));
+                format!("Network {name:?}, at height {}, whose block is {age} old.", tip.height)
+            }
+        }
+    }
+}
+
+fn noted(address: Result<Address, KeyStoreError>, notes: &mut Notes) -> Option<Address> {
+    address.inspect_err(|error| notes(&format!("warning: {error}"))).ok()
+}
+
+/// Somebody who pays or is paid, as the user writes it: the name of a key, or an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// A key of this wallet.
+    Name(KeyName),
+    /// Anybody.
+    Address(Address),
+}
+
+/// Why a text is neither.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePartyError {
+    /// An address with a typing error.
+    #[error(transparent)]
+    Address(ParseAddressError),
+    /// Nothing of the kind.
+    #[error(
+        "{text:?} is neither an address (64 hexadecimal digits) nor the name of a key (1–32 of A–Z a–z 0–9 . _ -, not starting with a dot)"
+    )]
+    Neither {
+        /// What was given.
+        text: String,
+    },
+}
+
+impl FromStr for Party {
+    type Err = ParsePartyError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePartyError> {
+        match (text.parse(), text.parse()) {
+            // No name is as long as an address, so nothing is both.
+            (Ok(address), _) => Ok(Self::Address(address)),
+            (Err(error @ ParseAddressError::Checksum { .. }), _) => Err(ParsePartyError::Address(error)),
+            (Err(_), Ok(name)) => Ok(Self::Name(name)),
+            (Err(_), Err(_)) => Err(ParsePartyError::Neither { text: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
