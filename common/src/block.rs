@@ -150,6 +150,16 @@ impl SealedHeader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consensus::Ancestors;
+    use crate::encoding::decode;
+    use crate::testing::{Key, child, easy_rules};
+
+    fn block() -> Block {
+        let rules = easy_rules(&[]);
+        let pay =
+            |nonce| Key::new(1).sign(&rules.network_id(), Key::new(1).payment(Address::default(), 5, nonce));
+        child(&rules, &Ancestors::of_genesis_child(&rules), &Key::new(9), vec![pay(0), pay(1)])
+    }
 
     #[test]
     fn a_header_has_96_bytes_and_its_nonce_at_88() {
@@ -165,5 +175,36 @@ mod tests {
         let bytes = encode(&header);
         assert_eq!(bytes.len(), BlockHeader::ENCODED_BYTES);
         assert_eq!(bytes[BlockHeader::NONCE_OFFSET..], [1, 2, 3, 4, 5, 6, 7, 8]);
+        for (offset, field) in [(0, &[1, 0, 0, 0][..]), (4, &[2; 32]), (36, &[3; 32]), (76, &[5, 0, 0, 0])] {
+            assert_eq!(&bytes[offset..offset + field.len()], field, "at {offset}");
+        }
+        assert_eq!((bytes[68], bytes[80]), (4, 6));
+    }
+
+    #[test]
+    fn a_block_is_header_seal_and_body_one_after_the_other() {
+        for seal in [None, Some(Key::new(1).seal(&BlockId::ZERO))] {
+            let block = Block { seal, ..block() };
+            let bytes = encode(&block);
+            assert_eq!(block.sealed_header().encode_block(&encode(&block.body)), bytes);
+            assert_eq!(decode::<Block>(&bytes).unwrap(), block);
+            assert_eq!(bytes[96], u8::from(block.seal.is_some()));
+            assert_eq!(block.id(), BlockId::from_bytes(sha256(&[&bytes[..96]])));
+            assert_eq!(block.sealed_header().id(), block.id());
+        }
+    }
+
+    #[test]
+    fn the_merkle_leaves_are_the_reward_and_the_payments_ids() {
+        let Body { reward, transactions } = block().body;
+        let left = sha256(&[&[1], &sha256(&[&[0], &encode(&reward)]), transactions[0].id().as_bytes()]);
+        let root = sha256(&[&[1], &left, transactions[1].id().as_bytes()]);
+        assert_eq!(block().body.merkle_root(), MerkleRoot::from_bytes(root));
+    }
+
+    #[test]
+    fn a_seal_signs_the_tag_and_the_id() {
+        let message = seal_message(&BlockId::from_bytes([7; 32]));
+        assert_eq!(message.to_vec(), [&b"farthing:seal:"[..], &[7; 32]].concat());
     }
 }

@@ -34,6 +34,8 @@ pub mod signature;
 pub mod store;
 #[cfg(test)]
 mod test_blocks;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod time;
 pub mod transaction;
 pub mod wire;

@@ -383,8 +383,7 @@ mod tests {
 
     #[test]
     fn any_different_rule_is_another_network() {
-        let mut other = Rules::default();
-        other.min_fee = Amount::from_units(1);
+        let other = Rules { min_fee: Amount::from_units(1), ..Rules::default() };
         assert_ne!(other.network_id(), Rules::default().network_id());
     }
 }

@@ -83,3 +83,68 @@ impl Transaction {
         TransactionId::from_bytes(sha256(&[&[0], encoding]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::decode;
+    use crate::testing::Key;
+
+    fn payment() -> Payment {
+        Payment {
+            fee: Amount::from_units(2),
+            nonce: 3,
+            valid_until: 4,
+            data: b"tea".to_vec(),
+            ..Key::new(1).payment(Address::from_bytes([9; 32]), 1, 0)
+        }
+    }
+
+    /// The fields one after the other, as section 4 of the protocol lists them.
+    fn by_hand(payment: &Payment) -> Vec<u8> {
+        [
+            &0_u32.to_le_bytes()[..],
+            payment.to.as_bytes(),
+            &1_u64.to_le_bytes(),
+            &2_u64.to_le_bytes(),
+            &3_u64.to_le_bytes(),
+            &4_u32.to_le_bytes(),
+            &3_u64.to_le_bytes(),
+            b"tea",
+            &256_u64.to_le_bytes(),
+            &payment.public_key,
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn what_is_signed_is_the_tag_the_network_and_every_field() {
+        let network = NetworkId::from_bytes([5; 32]);
+        let expected = [&b"farthing:transaction:"[..], &[5; 32], &by_hand(&payment())].concat();
+        assert_eq!(payment().signing_message(&network), expected);
+    }
+
+    #[test]
+    fn an_id_covers_the_signature_and_is_the_merkle_leaf() {
+        let transaction = Key::new(1).sign(&NetworkId::ZERO, payment());
+        let encoding = [&by_hand(&payment())[..], &256_u64.to_le_bytes(), &transaction.signature].concat();
+        assert_eq!(encode(&transaction), encoding);
+        assert_eq!(decode::<Transaction>(&encoding).unwrap(), transaction);
+        let leaf = crate::merkle::leaf(&encoding);
+        assert_eq!(transaction.id(), TransactionId::from_bytes(leaf));
+        assert_eq!(Transaction::id_of_encoding(&encoding), transaction.id());
+    }
+
+    #[test]
+    fn an_unknown_kind_of_transaction_does_not_decode() {
+        let mut encoding = encode(&Key::new(1).sign(&NetworkId::ZERO, payment()));
+        encoding[0] = 1;
+        assert!(decode::<Transaction>(&encoding).is_err());
+    }
+
+    #[test]
+    fn a_total_is_amount_and_fee_or_too_much() {
+        assert_eq!(payment().total(), Some(Amount::from_units(3)));
+        assert_eq!(Payment { fee: Amount::from_units(u64::MAX), ..payment() }.total(), None);
+    }
+}

@@ -36,11 +36,11 @@ pub fn headers_after(
 ) -> Result<Vec<SealedHeader>, StoreError> {
     let mut shared = Height::GENESIS;
     for id in locator {
-        if let Some(record) = reader.record(id)? {
-            if reader.is_best(&record)? {
-                shared = record.height();
-                break;
-            }
+        if let Some(record) = reader.record(id)?
+            && reader.is_best(&record)?
+        {
+            shared = record.height();
+            break;
         }
     }
     let mut headers = Vec::new();
