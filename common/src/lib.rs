@@ -10,6 +10,8 @@
 //!    [`driver`] (the event loop that joins the two);
 //! 6. for the programs' edges: [`settings`], [`files`], [`key_store`].
 //!
+//! What every byte means is written in [`protocol`].
+//!
 //! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
 
 pub mod address;
@@ -28,6 +30,8 @@ pub mod ledger;
 pub mod merkle;
 pub mod net;
 pub mod node;
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 pub mod rules;
 pub mod settings;
 pub mod signature;
