@@ -70,11 +70,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             key.sign_payment(payment, &network)
         });
-        let reward = Reward { to: Address::from_bytes([7; 32]), amount: rules.block_reward, data: Vec::new() };
+        let reward =
+            Reward { to: Address::from_bytes([7; 32]), amount: rules.block_reward, data: Vec::new() };
         let body = Body { reward, transactions: signed.collect() };
         let header = mine(&rules, &ancestors, body.merkle_root());
         let block = Block { header, seal: None, body };
-        let checked = check_body(&rules, &network, ancestors.parent.time, block, &NothingKnown, &RsaVerifier)?;
+        let checked =
+            check_body(&rules, &network, ancestors.parent.time, block, &NothingKnown, &RsaVerifier)?;
         ancestors = ancestors.of_child(&header, checked.id());
         batch.push(checked);
         nonce += count;

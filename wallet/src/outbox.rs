@@ -30,8 +30,8 @@ use crate::error::WalletError;
 /// command five microseconds.
 pub const KEEP_BLOCKS: u64 = 1_000;
 /// How many payments are looked up in the chain, at most, to find those that lie so deep, each time that a
-/// payment is made: more than one, so that the outbox shrinks, and few, for a look-up reads a whole block.
-const SETTLED_LOOK_UPS: usize = 8;
+/// payment is made: more than one, so that the outbox shrinks.
+const SETTLED_LOOK_UPS: usize = 64;
 /// The lock that is held from choosing a nonce until the payment is written.
 const LOCK_FILE: &str = ".lock";
 /// In how many digits a nonce is written: every `u64` fits.
@@ -64,7 +64,7 @@ pub struct Survey {
 }
 
 /// What the name of a payment's file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PaymentName {
     pub sender: Address,
     pub nonce: u64,
