@@ -191,6 +191,10 @@ def blocks(given):
 
 
 def chains(given):
+    if "tip" in given:
+        own = int(given["work"], 16), unhex(given["tip"])
+        other = int(given["other_work"], 16), unhex(given["other_tip"])
+        return {"better": f.is_better(*own, *other)}
     chain, error, condemned = f.Chain(f.read_rules(unhex(given["rules"]))), None, False
     for block in given["blocks"]:
         try:

@@ -14,11 +14,13 @@ use common::consensus::{
 };
 use common::difficulty::{CompactTarget, RetargetContext, Target, Work, next_bits};
 use common::encoding::{decode, encode};
-use common::hash::{NetworkId, sha256};
+use common::hash::{BlockId, NetworkId, sha256};
 use common::ledger::{self, Account, Accounts, LedgerError, charge};
 use common::merkle;
+use common::node::serve::check_request;
 use common::rules::{DecodeRulesError, Rules, RulesError};
 use common::signature::{RsaVerifier, SignatureVerifier, address_of, modulus_bits};
+use common::store::beats;
 use common::time::{Height, Timestamp};
 use common::transaction::{Payment, Transaction};
 use common::wire::{
@@ -289,6 +291,16 @@ fn block(input: &Value) -> Result<Value, Fault> {
 }
 
 fn chain(input: &Value) -> Result<Value, Fault> {
+    if input.get("tip").is_some() {
+        let tip = |work, tip| {
+            Ok::<_, Fault>((
+                Work::from_be_bytes(fixed(input, work)?),
+                BlockId::from_bytes(fixed(input, tip)?),
+            ))
+        };
+        let ((work, id), (other_work, other_id)) = (tip("work", "tip")?, tip("other_work", "other_tip")?);
+        return Ok(json!({ "better": beats(work, &id, other_work, &other_id) }));
+    }
     let rules = Rules::from_bytes(&bytes(input, "rules")?)?;
     let now = Timestamp::from_millis(long(input, "now")?);
     let mut state = State {
@@ -421,9 +433,12 @@ fn message(input: &Value) -> Result<Value, Fault> {
     }
     if input.get("request").is_some() {
         return Ok(match Incoming::decode(&frame(input, "request")?) {
-            Ok(Incoming::Known(request)) => of_request(&request),
+            Ok(Incoming::Known(request)) => match check_request(&request) {
+                Ok(()) => of_request(&request),
+                Err(error) => refused(&error),
+            },
             Ok(Incoming::Unknown(number)) => json!({ "Unknown": number }),
-            Err(error) => refused_frame(error),
+            Err(error) => refused(&error),
         });
     }
     Ok(match decode_frame::<Response>(&frame(input, "response")?) {
