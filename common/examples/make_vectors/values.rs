@@ -416,8 +416,8 @@ pub fn merkle() -> Vec<Case> {
             format!("proof: {name}"),
             json!({
                 "leaf_hash": hex::encode(leaves[20]),
-                "index": index.to_string(),
-                "count": count.to_string(),
+                "index": index,
+                "count": count,
                 "path": path,
             }),
         )
