@@ -300,8 +300,10 @@ fn slow_chains(keys: &Keys) -> Result<Vec<Case>, Fault> {
         draft.ending("slow: two leaves too soon", &after(59_999, 1)?),
         draft.ending("slow: two leaves after the interval", &after(60_000, 1)?),
         draft.ending("slow: one leaf after the interval", &after(60_000, 0)?),
-        never
-            .ending("slow: two leaves, and no interval", &never.mined(1 << 40, small.address, vec![payment])),
+        never.ending(
+            "slow: two leaves, and no interval",
+            &never.mined(3_000_000, small.address, vec![payment]),
+        ),
     ])
 }
 
