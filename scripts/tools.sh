@@ -29,6 +29,6 @@ install_package() {
     command -v "$1" >/dev/null || return 1
     local as_root=()
     [[ $EUID -eq 0 ]] || as_root=(sudo -n)
-    [[ $1 != apt-get ]] || "${as_root[@]}" apt-get update || true
-    "${as_root[@]}" "$@"
+    [[ $1 != apt-get ]] || ${as_root[@]+"${as_root[@]}"} apt-get update || true
+    ${as_root[@]+"${as_root[@]}"} "$@"
 }
