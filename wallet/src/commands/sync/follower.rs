@@ -68,7 +68,7 @@ pub struct Follower<'a> {
     /// What was told of each payment; `None` before the first look, of which nothing is told.
     fates: Option<HashMap<PaymentName, Fate>>,
     look_at: Duration,
-    caught_up_since: Option<Duration>,
+    heard_since: Option<Duration>,
     failed: Option<WalletError>,
     done: bool,
     last: Option<(Height, u64)>,
@@ -94,7 +94,7 @@ impl<'a> Follower<'a> {
             resend: Resend::new(settings.transaction_broadcast_interval),
             fates: None,
             look_at: Duration::ZERO,
-            caught_up_since: None,
+            heard_since: None,
             failed: None,
             done: false,
             last: None,
@@ -335,13 +335,13 @@ impl<'a> Follower<'a> {
             self.failed = Some(WalletError::NobodyHeard { network: self.network.clone(), within: patience });
             return true;
         }
-        if !node.is_caught_up() {
-            self.caught_up_since = None;
+        if !node.has_heard_anybody() {
             return false;
         }
-        // Every miner announces its chain once an interval: after one, all have been heard.
-        let since = *self.caught_up_since.get_or_insert(now.monotonic);
-        self.done = now.monotonic >= since + self.status_interval;
+        // Every miner announces its chain once an interval: after one, all have been heard. A network that
+        // grows faster than that is caught up with again and again, so once is enough.
+        let since = *self.heard_since.get_or_insert(now.monotonic);
+        self.done = node.is_caught_up() && now.monotonic >= since + self.status_interval;
         self.done
     }
 
