@@ -27,7 +27,7 @@ use crate::output::{self, Notes};
 /// How often outbox and keys are looked at for what other commands changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A change of more blocks than this is told as a whole: nobody reads a thousand lines.
-const MOST_TOLD_BLOCKS: usize = 50;
+const MOST_TOLD_BLOCKS: u64 = 50;
 /// The most entries of one address that are told of one change.
 const MOST_TOLD_ENTRIES: usize = 200;
 /// A payment this deep is not looked up at every change; a deeper reorganisation is told as a whole.
@@ -68,6 +68,8 @@ pub struct Follower<'a> {
     /// What was told of each payment; `None` before the first look, of which nothing is told.
     fates: Option<HashMap<PaymentName, Fate>>,
     look_at: Duration,
+    /// The height up to which receipts were told; `None` before the first look.
+    told_up_to: Option<Height>,
     heard_since: Option<Duration>,
     failed: Option<WalletError>,
     done: bool,
@@ -94,6 +96,7 @@ impl<'a> Follower<'a> {
             resend: Resend::new(settings.transaction_broadcast_interval),
             fates: None,
             look_at: Duration::ZERO,
+            told_up_to: None,
             heard_since: None,
             failed: None,
             done: false,
@@ -184,24 +187,24 @@ impl<'a> Follower<'a> {
             self.resend.start_again();
             self.tell_taken_out(chain, change)?;
         }
-        if change.connected.len() > MOST_TOLD_BLOCKS {
-            self.note(&format!(
-                "At height {} now, {} blocks further.",
-                change.new.height,
-                change.connected.len()
-            ));
-        } else {
-            self.tell_received(chain, change)?;
-        }
+        let fork = Height::new(change.old.height.get().saturating_sub(change.reverted.len() as u64));
+        let told = self.told_up_to.get_or_insert(fork);
+        *told = fork.min(*told);
+        self.tell_received(chain, change.new.height)?;
         self.look(chain, None).map(|_| ())
     }
 
-    /// What the user's addresses received in the blocks that joined the chain.
-    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
-        let first = change.new.height.get().saturating_sub(change.connected.len() as u64) + 1;
+    /// What the user's addresses received in the blocks that were not told of yet, whoever fetched them.
+    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, tip: Height) -> Result<(), WalletError> {
+        let told = self.told_up_to.replace(tip).unwrap_or(tip);
+        let blocks = tip.blocks_since(told);
+        if blocks > MOST_TOLD_BLOCKS {
+            self.note(&format!("At height {tip} now, {blocks} blocks further."));
+            return Ok(());
+        }
         for (address, name) in self.names.clone() {
             let entries = chain.store().read(|reader| reader.activity(&address, MOST_TOLD_ENTRIES))?;
-            for entry in entries.iter().rev().filter(|entry| entry.height.get() >= first) {
+            for entry in entries.iter().rev().filter(|entry| entry.height > told) {
                 if let Some(text) = self.received(&address, &name, entry) {
                     self.tell(&text);
                 }
@@ -230,7 +233,7 @@ impl<'a> Follower<'a> {
 
     /// What a reorganisation took from the user's addresses.
     fn tell_taken_out<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
-        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS) {
+        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS as usize) {
             let body = chain.store().read(|reader| reader.body(id))?;
             for transaction in body.iter().flat_map(|body| &body.transactions) {
                 let payment = &transaction.payment;
@@ -350,6 +353,8 @@ impl<'a> Follower<'a> {
         if now.monotonic >= self.look_at {
             self.look_at = now.monotonic + LOOK_EVERY;
             self.watch_keys(node.chain())?;
+            // Another `wallet sync` on the same data directory may have been faster.
+            self.tell_received(node.chain(), node.tip().height)?;
             commands = self.look(node.chain(), Some(now.monotonic))?;
         }
         self.last = Some((node.tip().height, now.wall.millis_since(node.tip().time)));
