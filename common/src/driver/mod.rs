@@ -110,11 +110,7 @@ pub trait Program<S: Store> {
 
     /// Called after every round of events and at the time it asked for: what to do now, and when to be
     /// called again at the latest.
-    fn tick(
-        &mut self,
-        _node: &Node<S>,
-        _now: Now,
-    ) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
+    fn tick(&mut self, _node: &Node<S>, _now: Now) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
         Ok((Vec::new(), None))
     }
 }
