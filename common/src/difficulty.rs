@@ -35,8 +35,8 @@ impl CompactTarget {
         self.0
     }
 
-    /// The target that this stands for. Bytes shifted out at the low end are lost; a value that no
-    /// computed target has (a mantissa with its sign bit, a size above 32) saturates, and never panics.
+    /// The target that this stands for. Bytes shifted out at the low end are lost. A value that no computed
+    /// target has never panics: a mantissa's sign bit is ignored, and a target beyond 256 bits saturates.
     pub fn to_target(self) -> Target {
         let size = self.0 >> 24;
         let mantissa = U256::from(self.0 & 0x007f_ffff);
@@ -79,6 +79,11 @@ impl Target {
             U256::ONE => Work(U256::MAX),
             target => Work((!target + U256::ONE) / target + U256::ONE),
         }
+    }
+
+    /// From a big-endian number.
+    pub fn from_be_bytes(bytes: [u8; 32]) -> Self {
+        Self(U256::from_be_bytes(bytes))
     }
 
     /// Big endian.

@@ -10,6 +10,8 @@
 //!    [`driver`] (the event loop that joins the two);
 //! 6. for the programs' edges: [`settings`], [`files`], [`key_store`].
 //!
+//! What every byte means is written in [`protocol`].
+//!
 //! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
 
 pub mod address;
@@ -28,6 +30,8 @@ pub mod ledger;
 pub mod merkle;
 pub mod net;
 pub mod node;
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
 pub mod rules;
 pub mod settings;
 pub mod signature;
@@ -39,3 +43,11 @@ pub(crate) mod testing;
 pub mod time;
 pub mod transaction;
 pub mod wire;
+
+/// A random number from the operating system, for what has to differ from run to run. Only programs call this.
+///
+/// # Errors
+/// When the system has none to give.
+pub fn random_u64() -> std::io::Result<u64> {
+    Ok(getrandom::u64()?)
+}

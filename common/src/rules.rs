@@ -15,7 +15,7 @@ use crate::time::{Height, Timestamp};
 pub const MAX_NAME_BYTES: usize = 32;
 /// The most authorities: their turns are searched for at every header.
 pub const MAX_AUTHORITIES: usize = 256;
-/// The most accounts that genesis may fill; with their amounts 2.6 MiB of rules, which one frame holds.
+/// The most accounts that genesis may fill; with their amounts 2.5 MiB of rules, which one frame holds.
 pub const MAX_ALLOC: usize = 65_536;
 /// The longest free data of a transaction or a reward, in bytes.
 pub const MAX_DATA_BYTES: usize = 80;

@@ -1,10 +1,13 @@
 //! What a user is told when a command does not succeed: one sentence, perhaps a hint, and an exit code.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
+use common::driver::DriverError;
 use common::files::FilesError;
+use common::hash::TransactionId;
 use common::key_store::{KeyName, KeyStoreError};
 use common::rules::MAX_DATA_BYTES;
 use common::settings::SettingsError;
@@ -54,8 +57,16 @@ pub enum WalletError {
     Files(#[from] FilesError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("`wallet {what}` does nothing in this version yet")]
-    NotYet { what: &'static str },
+    #[error("no miner of the network {network:?} was heard within {} s", within.as_secs())]
+    NobodyHeard { network: String, within: Duration },
+    #[error("stopped before it was done")]
+    Interrupted,
+    #[error("the payment {id} never will be confirmed: another payment took its place")]
+    PaymentConflicting { id: TransactionId },
+    #[error("the payment {id} has expired: no block took it in time")]
+    PaymentExpired { id: TransactionId },
+    #[error(transparent)]
+    Driver(#[from] DriverError),
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
 }
@@ -86,7 +97,11 @@ impl WalletError {
             | Self::Keys(_)
             | Self::Files(_)
             | Self::Store(_)
-            | Self::NotYet { .. }
+            | Self::NobodyHeard { .. }
+            | Self::Interrupted
+            | Self::PaymentConflicting { .. }
+            | Self::PaymentExpired { .. }
+            | Self::Driver(_)
             | Self::System { .. } => REFUSED,
         }
     }
@@ -98,6 +113,13 @@ impl WalletError {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
             }
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
+            Self::NobodyHeard { .. } => Some(
+                "start one with `miner`, on this machine or with --lan on both; ports and --network have to be the same, \
+                 and --peer HOST:PORT reaches a miner that no broadcast does",
+            ),
+            Self::Interrupted => {
+                Some("what was fetched is kept, and pending payments are sent again by `wallet sync`")
+            }
             Self::InsufficientFunds { payments, .. } if *payments > 0 => {
                 Some("`wallet history` shows the pending payments; they are freed when they expire")
             }

@@ -163,3 +163,56 @@ impl fmt::Display for Party {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::amount::Amount;
+    use common::keys::PrivateKey;
+
+    use super::*;
+    use crate::commands::list_addresses::list_addresses;
+    use crate::commands::send::{Request, send};
+    use crate::commands::testing::ignore;
+
+    #[test]
+    fn a_wallet_opens_what_its_data_directory_holds_and_creates_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDirectory::new(root.path().join("data"));
+        let (alice, _): (PrivateKey, _) =
+            KeyStore::new(data.keys()).create(&"alice".parse().unwrap(), 2048).unwrap();
+        let alloc = vec![(alice.address(), Amount::from_coins(7))];
+        let rules = Rules { name: "test".to_owned(), alloc, ..Rules::default() };
+        let wallet = Wallet::open(&data, rules.clone()).unwrap();
+        assert!(wallet.chain.is_none());
+        list_addresses(&wallet, rules.genesis_time, &mut ignore).unwrap();
+        assert_eq!(common::files::names_in(data.root()).unwrap(), ["keys"]);
+
+        let directory = data.program(Program::Wallet, &rules.name, &rules.network_id());
+        drop(LmdbStore::open(&directory, &rules).unwrap());
+        let wallet = Wallet::open(&data, rules.clone()).unwrap();
+        let request = Request {
+            from: "alice".parse().unwrap(),
+            amount: Amount::from_coins(2),
+            to: "11".repeat(32).parse().unwrap(),
+            fee: None,
+            data: Vec::new(),
+            valid_for: None,
+        };
+        let sent = send(&wallet, &request, &mut ignore).unwrap();
+        let kept = common::files::names_in(&data.outbox("test", &rules.network_id())).unwrap();
+        assert!(kept.iter().any(|file| file.ends_with(&sent.id.to_string())), "{kept:?}");
+        let shown = list_addresses(&wallet, rules.genesis_time, &mut ignore).unwrap();
+        assert!(shown.contains("│ 7       │ -2      │"), "{shown}");
+    }
+
+    #[test]
+    fn a_party_is_a_name_or_an_address() {
+        let address = Address::from_bytes([0xab; 32]);
+        assert_eq!(address.to_string().parse(), Ok(Party::Address(address)));
+        assert_eq!("alice".parse::<Party>().map(|party| party.to_string()), Ok("alice".to_owned()));
+        for text in ["", "../x", "ab12", &"a".repeat(63)] {
+            let neither = matches!(text.parse::<Party>(), Err(ParsePartyError::Neither { .. }));
+            assert_eq!(neither, text != "ab12", "{text}");
+        }
+    }
+}

@@ -37,10 +37,11 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// Whether the block itself is invalid for ever. A body that does not belong to its header says
-    /// nothing about the block, only about who sent it.
+    /// Whether the block itself is invalid for ever. A block's id covers neither its seal nor, but for the
+    /// Merkle root, its body: whoever sends a good header with another body, or another authority's seal,
+    /// shows nothing about the block, only about himself.
     pub fn condemns_block(&self) -> bool {
-        !matches!(self, Self::MerkleRoot)
+        !matches!(self, Self::MerkleRoot | Self::RewardNotToSealer { .. })
     }
 }
 

@@ -31,7 +31,7 @@ impl<S: Store> ChainService<S> {
         }
     }
 
-    fn from_chain(&self, request: Request) -> Answer {
+    fn ask_chain(&self, request: Request) -> Answer {
         let (store, rules) = (self.store.clone(), self.rules.clone());
         if let Request::GetBlocks { ids } = request {
             // Each in a transaction of its own: a slow caller keeps no old state of the store alive.
@@ -45,7 +45,7 @@ impl<S: Store> ChainService<S> {
         })
     }
 
-    async fn from_node(&self, connection: ConnectionId, request: Request) -> Answer {
+    async fn ask_node(&self, connection: ConnectionId, request: Request) -> Answer {
         let (answer, answered) = oneshot::channel();
         let input = Input::Request { connection, request };
         let ended = || Answer::Close(Fault("the program ends".to_owned()));
@@ -72,9 +72,9 @@ impl<S: Store> Service for ChainService<S> {
             return Answer::Close(Fault(error.to_string()));
         }
         if serve::is_about_chain(&request) {
-            self.from_chain(request)
+            self.ask_chain(request)
         } else {
-            self.from_node(ConnectionId(caller.id.0), request).await
+            self.ask_node(ConnectionId(caller.id.0), request).await
         }
     }
 

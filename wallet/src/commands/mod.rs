@@ -7,4 +7,4 @@ pub mod new_address;
 pub mod send;
 pub mod sync;
 #[cfg(test)]
-mod testing;
+pub mod testing;

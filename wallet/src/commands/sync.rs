@@ -1,28 +1,82 @@
 //! `wallet sync`, and what `wallet send --wait` does after sending: following the network.
+//!
+//! The node of [`common::node`] does the work; here is what a wallet adds to it: [`follower`] sends pending
+//! payments again and says what happens to the user's own addresses.
 
+use std::sync::Arc;
+
+use common::chain::Chain;
+use common::driver::{Driver, Sockets};
+use common::files::Program;
 use common::hash::TransactionId;
+use common::key_store::KeyStore;
+use common::node::{Node, NodeConfig};
 use common::settings::Loaded;
+use common::signature::RsaVerifier;
+use common::store::LmdbStore;
 
 use crate::error::WalletError;
+use crate::outbox::Outbox;
 use crate::output::Notes;
 
-/// What following the network ends with, besides Ctrl-C.
+mod follower;
+mod resend;
+
+use follower::{Ended, Follower};
+
+/// When to stop following.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// Nothing: `wallet sync`.
+    /// When the user stops it.
     Interrupted,
-    /// Everything that the network has is here: `wallet sync --once`.
+    /// When no miner heard has a better chain.
     CaughtUp,
-    /// A block of the best chain holds this payment: `wallet send --wait`.
+    /// When a block holds this payment.
     Confirmed(TransactionId),
 }
 
-/// Follows the network.
-pub fn follow(_parameters: &Loaded, until: Until, _notes: &mut Notes) -> Result<String, WalletError> {
-    Err(WalletError::NotYet {
-        what: match until {
-            Until::Interrupted | Until::CaughtUp => "sync",
-            Until::Confirmed(_) => "send --wait",
-        },
-    })
+/// Follows the network: what happens to the user's addresses is printed as it happens; the result is where
+/// the chain stands at the end.
+pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<String, WalletError> {
+    let Loaded { settings, rules, .. } = parameters;
+    let rules = Arc::new(rules.clone());
+    let network = rules.network_id();
+    let data = &settings.data_dir;
+    let store = LmdbStore::open(&data.program(Program::Wallet, &rules.name, &network), &rules)?;
+    let chain = Chain::new(rules.clone(), store);
+    let driver = Driver::open(Sockets {
+        lan: settings.lan,
+        broadcast_addresses: settings.broadcast_addresses.clone(),
+        status_port: settings.status_broadcast_port,
+        transaction_port: settings.transaction_port,
+        hear_transactions: false,
+        block_server_port: None,
+        max_connections: 0,
+    })?;
+    let config = NodeConfig {
+        instance: random()?,
+        seed: random()?,
+        agent: concat!("farthing-wallet/", env!("CARGO_PKG_VERSION")).to_owned(),
+        block_server_port: 0,
+        status_interval: settings.status_broadcast_interval,
+        pool_interval: settings.transaction_broadcast_interval,
+        named_peers: settings.peers.iter().map(ToString::to_string).collect(),
+        pool: None,
+        miner: None,
+        reward_data: Vec::new(),
+    };
+    let outbox = Outbox::new(data.outbox(&rules.name, &network));
+    let keys = KeyStore::new(data.keys());
+    let mut follower = Follower::new(settings, keys, outbox, until, notes);
+    follower.watch_keys(&chain)?;
+    let node = Node::new(chain, config, Arc::new(RsaVerifier), driver.now())?;
+    driver.run(node, &mut follower)?;
+    match follower.end() {
+        Ended::Done(result) => Ok(result),
+        Ended::Failed(error) => Err(error),
+    }
+}
+
+fn random() -> Result<u64, WalletError> {
+    common::random_u64().map_err(|source| WalletError::System { action: "get random numbers", source })
 }

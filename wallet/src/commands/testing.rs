@@ -1,15 +1,17 @@
 //! A wallet with two keys and a chain in memory, for the tests of the commands.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::address::Address;
 use common::amount::Amount;
 use common::block::{Block, BlockHeader, Body, Reward};
 use common::chain::{Chain, ancestors_of};
 use common::consensus::{NothingKnown, check_body, check_header, earliest_time};
+use common::files::{create_new, create_private_directory};
 use common::hash::BlockId;
 use common::key_store::KeyStore;
+use common::keys::PrivateKey;
 use common::rules::Rules;
 use common::signature::RsaVerifier;
 use common::store::Store;
@@ -19,7 +21,7 @@ use common::transaction::Transaction;
 use tempfile::TempDir;
 
 use super::send::{Request, Sent, send};
-use crate::outbox::{Outbox, State};
+use crate::outbox::Outbox;
 use crate::wallet::Wallet;
 
 pub struct Scene {
@@ -30,12 +32,19 @@ pub struct Scene {
 /// For tests that do not look at notes.
 pub fn ignore(_: &str) {}
 
+/// Two keys, made once for all tests: that takes a while.
+fn pems() -> &'static [String; 2] {
+    static PEMS: OnceLock<[String; 2]> = OnceLock::new();
+    PEMS.get_or_init(|| [(); 2].map(|()| PrivateKey::generate(2048).unwrap().to_pem().to_string()))
+}
+
 impl Scene {
     /// With the keys `alice` and `bob`, not watched yet, on a network whose blocks take two hashes.
     pub fn new() -> Self {
         let scene = Self::without_keys();
-        for name in ["alice", "bob"] {
-            scene.wallet.keys.create(&name.parse().unwrap(), 2048).unwrap();
+        create_private_directory(scene.wallet.keys.directory()).unwrap();
+        for (name, pem) in ["alice", "bob"].iter().zip(pems()) {
+            create_new(&scene.wallet.keys.path(&name.parse().unwrap()), pem.as_bytes()).unwrap();
         }
         scene
     }
@@ -106,8 +115,7 @@ impl Scene {
     /// A block with all pending payments, whose reward this key gets.
     pub fn mine_for(&mut self, name: &str) {
         let survey = self.wallet.survey(&mut ignore, |_, _| Ok(())).unwrap().0;
-        let pending = survey.unconfirmed.into_iter().filter(|entry| entry.state == State::Pending);
-        let mut transactions: Vec<_> = pending.map(|entry| entry.transaction).collect();
+        let mut transactions: Vec<_> = survey.pending().map(|entry| entry.transaction.clone()).collect();
         transactions.sort_by_key(|transaction| transaction.payment.nonce);
         self.mine(self.address(name), transactions);
     }

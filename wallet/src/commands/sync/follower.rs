@@ -1,0 +1,472 @@
+//! What a wallet does while its node follows the network: it sends pending payments again, and tells what
+//! happens to the user's own addresses. Everything it tells is worked out from the ledger and the outbox
+//! before and after, so that it is right whatever the order in which blocks came.
+
+use std::collections::HashMap;
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use common::address::Address;
+use common::chain::{Chain, TipChange};
+use common::driver::{Command, Program};
+use common::hash::TransactionId;
+use common::key_store::KeyStore;
+use common::node::{Node, Notice, Now};
+use common::settings::Settings;
+use common::store::{Activity, Direction, Read, Store, StoreError};
+use common::time::Height;
+use common::transaction::Transaction;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Until;
+use super::resend::Resend;
+use crate::error::WalletError;
+use crate::outbox::{Outbox, PaymentName, Survey};
+use crate::output::{self, Notes};
+
+/// How often outbox and keys are looked at for what other commands changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A change of more blocks than this is told as a whole: nobody reads a thousand lines.
+const MOST_TOLD_BLOCKS: usize = 50;
+/// The most entries of one address that are told of one change.
+const MOST_TOLD_ENTRIES: usize = 200;
+/// A payment this deep is not looked up at every change; a deeper reorganisation is told as a whole.
+const SURELY_CONFIRMED: u64 = 100;
+/// How long a miner is waited for at the least, and at the least how many status intervals.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_INTERVALS: u32 = 3;
+
+/// How following ended.
+pub enum Ended {
+    /// As it should; where the chain stands.
+    Done(String),
+    /// Otherwise.
+    Failed(WalletError),
+}
+
+/// What was last told of a payment of the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pending,
+    Expired,
+    Confirmed(Height),
+    /// Another payment of the sender took its place.
+    Conflicting,
+}
+
+/// See the module.
+pub struct Follower<'a> {
+    keys: KeyStore,
+    names: Vec<(Address, String)>,
+    outbox: Outbox,
+    until: Until,
+    notes: &'a mut Notes<'a>,
+    progress: Option<ProgressBar>,
+    network: String,
+    status_interval: Duration,
+    resend: Resend,
+    /// What was told of each payment; `None` before the first look, of which nothing is told.
+    fates: Option<HashMap<PaymentName, Fate>>,
+    look_at: Duration,
+    heard_since: Option<Duration>,
+    failed: Option<WalletError>,
+    done: bool,
+    last: Option<(Height, u64)>,
+}
+
+impl<'a> Follower<'a> {
+    pub fn new(
+        settings: &Settings,
+        keys: KeyStore,
+        outbox: Outbox,
+        until: Until,
+        notes: &'a mut Notes<'a>,
+    ) -> Self {
+        Self {
+            keys,
+            names: Vec::new(),
+            outbox,
+            until,
+            notes,
+            progress: None,
+            network: settings.network.clone(),
+            status_interval: settings.status_broadcast_interval,
+            resend: Resend::new(settings.transaction_broadcast_interval),
+            fates: None,
+            look_at: Duration::ZERO,
+            heard_since: None,
+            failed: None,
+            done: false,
+            last: None,
+        }
+    }
+
+    /// Keeps the activity of every key's address, and finds what the chain already holds of new ones.
+    pub fn watch_keys<S: Store>(&mut self, chain: &Chain<S>) -> Result<(), WalletError> {
+        let keys = self.keys.list()?.into_iter();
+        self.names = keys.filter_map(|key| Some((key.address.ok()?, key.name.to_string()))).collect();
+        let addresses: Vec<Address> = self.names.iter().map(|(address, _)| *address).collect();
+        Ok(chain.watch(&addresses, false)?)
+    }
+
+    /// How it ended, once the driver has stopped.
+    pub fn end(self) -> Ended {
+        if let Some(progress) = &self.progress {
+            progress.finish_and_clear();
+        }
+        if let Some(error) = self.failed {
+            return Ended::Failed(error);
+        }
+        if !self.done && self.until != Until::Interrupted {
+            return Ended::Failed(WalletError::Interrupted);
+        }
+        match self.last {
+            Some((height, age_ms)) => {
+                Ended::Done(format!("The chain is at height {height}, {} old.", output::duration(age_ms)))
+            }
+            None => Ended::Done(String::new()),
+        }
+    }
+
+    /// A line of the result, as it happens.
+    fn tell(&mut self, text: &str) {
+        let print = || output::print_result(text);
+        let printed = match &self.progress {
+            Some(progress) => progress.suspend(print),
+            None => print(),
+        };
+        if let Err(source) = printed {
+            self.failed = Some(WalletError::System { action: "print what happens", source });
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.progress {
+            Some(progress) => progress.suspend(|| (self.notes)(text)),
+            None => (self.notes)(text),
+        }
+    }
+
+    /// An address as the user knows it.
+    fn name(&self, address: &Address) -> String {
+        let own = self.names.iter().find(|(own, _)| own == address);
+        own.map_or_else(|| address.short(), |(_, name)| name.clone())
+    }
+
+    fn show_progress(&mut self, height: Height, claimed: Height) {
+        if self.progress.is_none() && std::io::stderr().is_terminal() {
+            let style =
+                ProgressStyle::with_template("{msg} {bar:30} {pos}/{len} blocks, {per_sec}, {eta} left");
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            self.progress = Some(
+                bar.with_message("Catching up")
+                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())),
+            );
+        }
+        match &self.progress {
+            Some(progress) => {
+                progress.set_length(claimed.get());
+                progress.set_position(height.get());
+            }
+            None => self.note(&format!("Catching up: {height} of {claimed} blocks.")),
+        }
+    }
+
+    /// Tells what a change of the best chain did to the user's addresses.
+    fn tip_changed<S: Store>(&mut self, node: &Node<S>, change: &TipChange) -> Result<(), WalletError> {
+        let chain = node.chain();
+        if !change.reverted.is_empty() {
+            let (left, joined) = (change.reverted.len(), change.connected.len());
+            self.note(&format!(
+                "Reorganisation: {left} {} left the chain, {joined} joined it.",
+                if left == 1 { "block" } else { "blocks" }
+            ));
+            self.resend.start_again();
+            self.tell_taken_out(chain, change)?;
+        }
+        if change.connected.len() > MOST_TOLD_BLOCKS {
+            self.note(&format!(
+                "At height {} now, {} blocks further.",
+                change.new.height,
+                change.connected.len()
+            ));
+        } else {
+            self.tell_received(chain, change)?;
+        }
+        self.look(chain, None).map(|_| ())
+    }
+
+    /// What the user's addresses received in the blocks that joined the chain.
+    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
+        let first = change.new.height.get().saturating_sub(change.connected.len() as u64) + 1;
+        for (address, name) in self.names.clone() {
+            let entries = chain.store().read(|reader| reader.activity(&address, MOST_TOLD_ENTRIES))?;
+            for entry in entries.iter().rev().filter(|entry| entry.height.get() >= first) {
+                if let Some(text) = self.received(&address, &name, entry) {
+                    self.tell(&text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn received(&self, address: &Address, name: &str, entry: &Activity) -> Option<String> {
+        let Activity { amount, height, .. } = entry;
+        match entry.direction(address) {
+            Direction::Received => {
+                let from = entry.from.map_or_else(String::new, |from| format!(" from {}", self.name(&from)));
+                let data = if entry.data.is_empty() {
+                    String::new()
+                } else {
+                    format!(", data {}", output::data(&entry.data))
+                };
+                Some(format!("{name} received {amount}{from} in block {height}{data}."))
+            }
+            Direction::Mined => Some(format!("{name} earned {amount} for block {height}.")),
+            // The user's own payments are told from the outbox.
+            Direction::Sent | Direction::ToItself | Direction::Allocated => None,
+        }
+    }
+
+    /// What a reorganisation took from the user's addresses.
+    fn tell_taken_out<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
+        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS) {
+            let body = chain.store().read(|reader| reader.body(id))?;
+            for transaction in body.iter().flat_map(|body| &body.transactions) {
+                let payment = &transaction.payment;
+                let Some((_, name)) = self.names.iter().find(|(address, _)| *address == payment.to) else {
+                    continue;
+                };
+                let back = chain.store().read(|reader| reader.find_transaction(&transaction.id()))?;
+                if back.is_none() {
+                    let text = format!(
+                        "{name} no longer has {}: a reorganisation took its block out.",
+                        payment.amount
+                    );
+                    self.tell(&text);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the outbox: what became of payments since the last look, and what is due to be sent again.
+    fn look<S: Store>(
+        &mut self,
+        chain: &Chain<S>,
+        now: Option<Duration>,
+    ) -> Result<Vec<Command>, WalletError> {
+        let before = self.fates.take();
+        let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
+            let survey = self.outbox.survey(Some(reader))?;
+            let fates = fates(&survey, before.as_ref(), reader)?;
+            Ok((survey, fates))
+        })?;
+        for problem in &survey.problems {
+            self.note(&format!("warning: {problem}"));
+        }
+        for (name, fate) in &fates {
+            let old = before.as_ref().map(|before| before.get(name).copied());
+            if let Some(text) = told(old, *fate) {
+                let what = self.describe(chain, name)?;
+                self.tell(&format!("{what}: {text}"));
+            }
+            self.check_goal(&name.id, *fate);
+        }
+        self.fates = Some(fates);
+        Ok(now.map_or(Vec::new(), |now| self.due(&survey, now)))
+    }
+
+    /// Sends what is due again.
+    fn due(&mut self, survey: &Survey, now: Duration) -> Vec<Command> {
+        let pending: Vec<TransactionId> = survey.pending().map(|entry| entry.name.id).collect();
+        let due = self.resend.due(&pending, now);
+        let mut transactions: Vec<Transaction> = survey
+            .pending()
+            .filter(|entry| due.contains(&entry.name.id))
+            .map(|entry| entry.transaction.clone())
+            .collect();
+        // In nonce order, so that none has to be kept aside for an earlier one.
+        transactions.sort_by_key(|transaction| transaction.payment.nonce);
+        if transactions.is_empty() { Vec::new() } else { vec![Command::Send(transactions)] }
+    }
+
+    /// Ends when the payment that is waited for is confirmed, or never can be.
+    fn check_goal(&mut self, id: &TransactionId, fate: Fate) {
+        if self.until != Until::Confirmed(*id) {
+            return;
+        }
+        match fate {
+            Fate::Pending => {}
+            Fate::Confirmed(_) => self.done = true,
+            Fate::Conflicting => self.failed = Some(WalletError::PaymentConflicting { id: *id }),
+            Fate::Expired => self.failed = Some(WalletError::PaymentExpired { id: *id }),
+        }
+    }
+
+    fn describe<S: Store>(&self, chain: &Chain<S>, name: &PaymentName) -> Result<String, WalletError> {
+        let transaction: Option<Transaction> = match self.outbox.read(name) {
+            Ok(Some(transaction)) => Some(transaction),
+            _ => chain.store().read::<_, StoreError>(|reader| {
+                let Some(place) = reader.find_transaction(&name.id)? else { return Ok(None) };
+                let body = reader.body(&place.block)?;
+                Ok(body.and_then(|body| body.transactions.into_iter().nth(place.index as usize)))
+            })?,
+        };
+        Ok(match transaction {
+            Some(transaction) => {
+                let payment = &transaction.payment;
+                format!("{} pays {} to {}", self.name(&name.sender), payment.amount, self.name(&payment.to))
+            }
+            None => format!("Payment {}", name.id.short()),
+        })
+    }
+
+    /// Whether following is over.
+    fn is_over<S: Store>(&mut self, node: &Node<S>, now: Now) -> bool {
+        if self.failed.is_some() || self.done {
+            return true;
+        }
+        if self.until != Until::CaughtUp {
+            return false;
+        }
+        let patience = PATIENCE.max(self.status_interval * PATIENCE_INTERVALS);
+        if !node.has_heard_anybody() && now.monotonic >= patience {
+            self.failed = Some(WalletError::NobodyHeard { network: self.network.clone(), within: patience });
+            return true;
+        }
+        if !node.has_heard_anybody() {
+            return false;
+        }
+        // Every miner announces its chain once an interval: after one, all have been heard. A network that
+        // grows faster than that is caught up with again and again, so once is enough.
+        let since = *self.heard_since.get_or_insert(now.monotonic);
+        self.done = node.is_caught_up() && now.monotonic >= since + self.status_interval;
+        self.done
+    }
+
+    fn act<S: Store>(&mut self, node: &Node<S>, now: Now) -> Result<Vec<Command>, WalletError> {
+        let mut commands = Vec::new();
+        if now.monotonic >= self.look_at {
+            self.look_at = now.monotonic + LOOK_EVERY;
+            self.watch_keys(node.chain())?;
+            commands = self.look(node.chain(), Some(now.monotonic))?;
+        }
+        self.last = Some((node.tip().height, now.wall.millis_since(node.tip().time)));
+        if self.is_over(node, now) {
+            commands.push(Command::Stop);
+        }
+        Ok(commands)
+    }
+}
+
+/// What the outbox and the ledger say of each payment. A payment that was confirmed before and is past still
+/// is looked up only if a reorganisation could have changed its block.
+fn fates(
+    survey: &Survey,
+    before: Option<&HashMap<PaymentName, Fate>>,
+    ledger: &dyn Read,
+) -> Result<HashMap<PaymentName, Fate>, StoreError> {
+    let mut fates = HashMap::new();
+    for name in &survey.past {
+        let known =
+            before.and_then(|before| before.get(name)).filter(|fate| matches!(fate, Fate::Confirmed(_)));
+        let still = match known {
+            Some(Fate::Confirmed(height))
+                if ledger.tip()?.height.blocks_since(*height) > SURELY_CONFIRMED =>
+            {
+                known.copied()
+            }
+            _ => None,
+        };
+        let found = || ledger.find_transaction(&name.id);
+        let fate = match still {
+            Some(fate) => fate,
+            None => found()?.map_or(Fate::Conflicting, |place| Fate::Confirmed(place.height)),
+        };
+        fates.insert(*name, fate);
+    }
+    for entry in &survey.open {
+        fates.insert(entry.name, if entry.expired { Fate::Expired } else { Fate::Pending });
+    }
+    Ok(fates)
+}
+
+/// What is worth telling when a payment's fate changes. `old` is `None` before the first look, and
+/// `Some(None)` for a payment that is new since the last.
+fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
+    let old = old?;
+    match new {
+        _ if old == Some(new) => None,
+        Fate::Confirmed(height) => Some(format!("confirmed in block {height}.")),
+        Fate::Pending if matches!(old, Some(Fate::Confirmed(_))) => {
+            Some("a reorganisation took it out of the chain; it is pending again and sent again.".to_owned())
+        }
+        Fate::Pending => None,
+        Fate::Conflicting => {
+            Some("it never will be confirmed, for another payment took its place.".to_owned())
+        }
+        Fate::Expired => {
+            Some("it has expired: no block took it in time, and its money is free again.".to_owned())
+        }
+    }
+}
+
+impl<S: Store> Program<S> for Follower<'_> {
+    fn notice(&mut self, node: &Node<S>, notice: Notice) {
+        match notice {
+            Notice::TipChanged { change, .. } => {
+                if let (Some(progress), true) = (&self.progress, node.is_caught_up()) {
+                    progress.finish_and_clear();
+                    self.progress = None;
+                }
+                if let Err(error) = self.tip_changed(node, &change) {
+                    self.failed = Some(error);
+                }
+            }
+            Notice::CatchingUp { height, claimed, .. } => self.show_progress(height, claimed),
+            Notice::DeepReorganisation { depth } => {
+                self.note(&format!("warning: {depth} blocks were replaced by a chain with more work; payments in them may be pending again"));
+            }
+            Notice::PeerFound { target, agent } => {
+                self.note(&format!("Following {target} ({}).", output::data(agent.as_bytes())));
+            }
+            Notice::PeerFailed { target, reason, .. } => {
+                self.note(&format!("{target} is left alone for now: {reason}."))
+            }
+            Notice::PeerMisbehaved { target, reason, .. } => {
+                self.note(&format!("warning: {target} broke the protocol and is left alone: {reason}"));
+            }
+            Notice::ForeignNetwork { from, .. } => self.note(&format!(
+                "Another network is heard from {from} and ignored; `miner networks` shows which there are."
+            )),
+            Notice::ClockDiffers { target, offset_ms } => self.note(&format!(
+                "warning: the clock of {target} is {} {} this machine's; one of the two is wrong",
+                output::duration(offset_ms.unsigned_abs()),
+                if offset_ms > 0 { "ahead of" } else { "behind" }
+            )),
+            Notice::InvalidBlock { id, reason } => {
+                self.note(&format!("warning: block {} was refused: {reason}", id.short()));
+            }
+            Notice::BlockWaits { id, ahead_ms } => self.note(&format!(
+                "Block {} is {} ahead of this machine's clock and has to wait.",
+                id.short(),
+                output::duration(ahead_ms)
+            )),
+            Notice::Submitted { target, taken, of } if taken < of => {
+                self.note(&format!("{target} took {taken} of {of} payments."));
+            }
+            _ => {}
+        }
+    }
+
+    fn tick(&mut self, node: &Node<S>, now: Now) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
+        match self.act(node, now) {
+            Ok(commands) => Ok((commands, Some(self.look_at))),
+            Err(error) => {
+                self.failed = Some(error);
+                Ok((vec![Command::Stop], None))
+            }
+        }
+    }
+}
