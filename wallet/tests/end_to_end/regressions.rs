@@ -73,6 +73,7 @@ fn regression_8_a_damaged_store_is_a_sentence() {
         let damages = [
             ("a page is left", whole[..4096].to_vec()),
             ("a byte is left", whole[..1].to_vec()),
+            ("a third is left", whole[..whole.len() / 3].to_vec()),
             ("half is left", whole[..whole.len() / 2].to_vec()),
             ("rubbish", vec![0x5a; whole.len()]),
             ("a text", b"{\"blocks\": [".to_vec()),

@@ -84,7 +84,34 @@ impl Environment {
             }
         };
         env.clear_stale_readers()?;
-        Ok(Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) })
+        let environment = Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) };
+        environment.fill_up()?;
+        Ok(environment)
+    }
+
+    /// Gives a file that was cut short its length back. The missing pages are zeros then, which LMDB reports as
+    /// damage where it needs them; touching a page beyond the end of the file would kill the process. A whole
+    /// file may lack its last pages too, if nothing is in them.
+    fn fill_up(&self) -> Result<(), StoreError> {
+        if self.size_on_disk()? >= self.size_in_use() {
+            return Ok(());
+        }
+        // While this process holds the lock for writing nobody else lengthens the file.
+        let (_map, txn) = self.begin_write()?;
+        let (size, needed) = (self.size_on_disk()?, self.size_in_use());
+        if size < needed {
+            let file = fs::OpenOptions::new().write(true).open(self.directory.join(DATA_FILE));
+            let filled = file.and_then(|file| file.set_len(needed));
+            filled.map_err(|source| unusable(&self.directory, source))?;
+        }
+        drop(txn);
+        Ok(())
+    }
+
+    /// How long the file has to be to hold every page that the last commit knows of.
+    fn size_in_use(&self) -> u64 {
+        let page_bytes = self.env.unnamed_database_stat().page_size;
+        (self.env.info().last_page_number as u64 + 1) * u64::from(page_bytes)
     }
 
     pub(super) fn env(&self) -> &Env<WithoutTls> {
