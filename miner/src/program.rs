@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::amount::Amount;
 use common::chain::TipChange;
 use common::driver::{Command, Program};
 use common::hash::BlockId;
@@ -20,6 +21,8 @@ use crate::words;
 
 /// How long the log of a miner may say nothing of its mining.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest that mining waits, at the start, for the chain that others claim to have: they may lie.
+const LONGEST_START: Duration = Duration::from_secs(30);
 /// Blocks mined here that are remembered, to say so when a reorganisation takes them out: more than the
 /// deepest that is not an alarm.
 const REMEMBERED_BLOCKS: usize = 256;
@@ -27,7 +30,9 @@ const REMEMBERED_BLOCKS: usize = 256;
 /// Kinds of lines, each of which is bounded for itself.
 #[derive(Clone, Copy)]
 enum Kind {
-    Blocks,
+    Found,
+    Taken,
+    Reorganisations,
     Payments,
     Refusals,
     Peers,
@@ -35,12 +40,22 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Blocks, Self::Payments, Self::Refusals, Self::Peers, Self::Idle];
+    const ALL: [Self; 7] = [
+        Self::Found,
+        Self::Taken,
+        Self::Reorganisations,
+        Self::Payments,
+        Self::Refusals,
+        Self::Peers,
+        Self::Idle,
+    ];
 
     /// What the lines are about, for the sentence that stands for those left out.
     fn about(self) -> &'static str {
         match self {
-            Self::Blocks => "blocks",
+            Self::Found => "blocks found here",
+            Self::Taken => "blocks of others",
+            Self::Reorganisations => "reorganisations",
             Self::Payments => "payments that were accepted",
             Self::Refusals => "payments and blocks that were refused",
             Self::Peers => "peers",
@@ -55,6 +70,9 @@ pub struct Miner {
     search: Option<Search>,
     started: Instant,
     lines: [Bounded; Kind::ALL.len()],
+    /// Mining begins then, or when the chain of others is fetched, so that nobody starts by finding blocks
+    /// that are thrown away at once. `None`: it has begun.
+    listen_until: Option<Duration>,
     /// What is being worked on.
     template: Option<Arc<Template>>,
     /// Since when this tip is worked on.
@@ -71,9 +89,15 @@ pub struct Miner {
 }
 
 impl Miner {
-    /// Told of nothing yet. Without `search` it never mines.
-    pub fn new(rules: Arc<Rules>, search: Option<Search>, height: Height) -> Self {
+    /// Told of nothing yet. Without `search` it never mines; with one it listens first, for long enough to
+    /// hear every miner's status.
+    pub fn new(rules: Arc<Rules>, search: Option<Search>, status_interval: Duration, height: Height) -> Self {
+        let listen = status_interval * 3 / 2;
+        if search.is_some() {
+            info!("listening for {} whether others are mining", words::duration(listen));
+        }
         Self {
+            listen_until: search.is_some().then_some(listen),
             rules,
             search,
             started: Instant::now(),
@@ -94,7 +118,7 @@ impl Miner {
     pub fn say_goodbye(&self) {
         let lost = match self.lost_count {
             0 => String::new(),
-            lost => format!(", {lost} of which other blocks took the place of"),
+            lost => format!(", {lost} of them replaced by others"),
         };
         let found = words::count(self.found_count, "block");
         match self.search {
@@ -121,7 +145,7 @@ impl Miner {
         let lost = change.reverted.iter().filter(|id| self.found.contains(id)).count();
         self.lost_count += lost;
         self.height = change.new.height;
-        if !change.reverted.is_empty() && self.may_say(Kind::Blocks) {
+        if !change.reverted.is_empty() && self.may_say(Kind::Reorganisations) {
             let own = match lost {
                 0 => String::new(),
                 1 => ", one of them found here".to_owned(),
@@ -136,8 +160,8 @@ impl Miner {
         }
         match source {
             Source::Mined => self.found_block(change, payments),
-            Source::Peer(peer) => self.took_blocks(change, payments, waiting, &format!("by {peer}")),
-            Source::Caller => self.took_blocks(change, payments, waiting, "by a caller"),
+            Source::Peer(peer) => self.took_blocks(change, payments, waiting, &peer.to_string()),
+            Source::Caller => self.took_blocks(change, payments, waiting, "a caller"),
         }
         self.since = self.now();
     }
@@ -148,15 +172,18 @@ impl Miner {
         if self.found.len() > REMEMBERED_BLOCKS {
             self.found.pop_front();
         }
-        if !self.may_say(Kind::Blocks) {
+        if !self.may_say(Kind::Found) {
             return;
         }
         let template = self.template.as_ref().filter(|template| template.header.previous == change.old.id);
         let details = template.map_or_else(String::new, |template| {
-            let fees = template.reward.amount.saturating_sub(self.rules.block_reward);
-            let bits = words::difficulty(template.header.bits);
-            format!(", {} earned (fees {fees}), difficulty {bits}", template.reward.amount)
+            let (reward, bits) = (template.reward.amount, words::difficulty(template.header.bits));
+            match reward.saturating_sub(self.rules.block_reward) {
+                Amount::ZERO => format!(", {reward} earned; difficulty {bits}"),
+                fees => format!(", {reward} earned, {fees} of it fees; difficulty {bits}"),
+            }
         });
+        self.measure();
         info!(
             "found block {} ({}) in {}: {}{details}, {}",
             change.new.height,
@@ -169,7 +196,7 @@ impl Miner {
     }
 
     fn took_blocks(&mut self, change: &TipChange, payments: usize, waiting: usize, from: &str) {
-        if !self.may_say(Kind::Blocks) {
+        if !self.may_say(Kind::Taken) {
             return;
         }
         let payments = words::count(payments, "payment");
@@ -211,8 +238,48 @@ impl Miner {
         }
     }
 
+    /// Begins to mine when it is time.
+    fn start_when_due<S: Store>(&mut self, node: &Node<S>) {
+        let Some(until) = self.listen_until else { return };
+        let heard = node.has_heard_anybody();
+        let due =
+            if heard { node.is_caught_up() || self.now() >= LONGEST_START } else { self.now() >= until };
+        if due {
+            self.listen_until = None;
+            match heard {
+                true => info!("others are heard: mining with them from height {}", node.tip().height),
+                false => info!("nobody else is heard so far: mining alone"),
+            }
+            self.begin_to_measure();
+            self.work();
+        }
+    }
+
+    /// The time without work counts for nothing.
+    fn begin_to_measure(&mut self) {
+        self.since = self.now();
+        self.reported = self.since;
+        self.rate.begin(self.since, self.hashes());
+    }
+
+    /// Hands the template to the search threads.
+    fn work(&mut self) {
+        let Some(search) = self.search.as_ref().filter(|_| self.listen_until.is_none()) else { return };
+        search.work_on(self.template.clone());
+    }
+
+    fn is_mining(&self) -> bool {
+        self.template.is_some() && self.listen_until.is_none()
+    }
+
+    fn measure(&mut self) {
+        if self.is_mining() {
+            self.rate.update(self.now(), self.hashes());
+        }
+    }
+
     fn report(&mut self) {
-        if let Some(template) = &self.template {
+        if let Some(template) = self.template.as_ref().filter(|_| self.is_mining()) {
             let rate = self.rate.per_second();
             let pace = words::expected_hashes(template.header.bits) / rate.max(1.0);
             info!(
@@ -283,7 +350,10 @@ impl<S: Store> Program<S> for Miner {
                 info!("found a peer: {target}, {agent}");
             }
             Notice::PeerFailed { target, reason, pause } if self.may_say(Kind::Peers) => {
-                info!("peer {target} failed: {reason}; next attempt in {}", words::duration(pause));
+                info!(
+                    "lost {target}: {reason}; to be called again in {} at the earliest",
+                    words::duration(pause)
+                );
             }
             Notice::PeerMisbehaved { target, reason, pause } if self.may_say(Kind::Peers) => {
                 warn!("peer {target} broke the protocol: {reason}; ignored for {}", words::duration(pause));
@@ -333,34 +403,28 @@ impl<S: Store> Program<S> for Miner {
     }
 
     fn mine(&mut self, template: Option<Arc<Template>>) {
-        if let Some(search) = &self.search {
-            if self.template.is_none() {
-                // The time without work counts for nothing.
-                self.since = self.now();
-                self.reported = self.since;
-                self.rate.begin(self.since, self.hashes());
-            }
-            search.work_on(template.clone());
-            self.template = template;
+        let was_mining = self.is_mining();
+        self.template = template;
+        if !was_mining {
+            self.begin_to_measure();
         }
+        self.work();
     }
 
-    fn tick(&mut self, _: &Node<S>, now: Now) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
+    fn tick(&mut self, node: &Node<S>, now: Now) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
         for kind in Kind::ALL {
             let own_now = self.now();
             if let Some(left_out) = self.lines[kind as usize].left_out(own_now) {
                 info!("… and {left_out} more lines about {}", kind.about());
             }
         }
-        if self.template.is_some() {
-            let (own_now, hashes) = (self.now(), self.hashes());
-            self.rate.update(own_now, hashes);
-        }
-        let since_report = self.now().saturating_sub(self.reported);
-        if since_report >= REPORT_INTERVAL {
+        self.start_when_due(node);
+        self.measure();
+        if self.now() >= self.reported + REPORT_INTERVAL {
             self.report();
-            return Ok((Vec::new(), Some(now.monotonic + REPORT_INTERVAL)));
         }
-        Ok((Vec::new(), Some(now.monotonic + (REPORT_INTERVAL - since_report))))
+        // The node's own deadlines are never further apart than a second: often enough for all else.
+        let listen_for = self.listen_until.and_then(|until| until.checked_sub(self.now()));
+        Ok((Vec::new(), listen_for.map(|listen_for| now.monotonic + listen_for)))
     }
 }
