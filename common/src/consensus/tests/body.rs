@@ -109,16 +109,19 @@ fn rule_9_its_body_is_the_one_that_its_header_commits_to() {
 }
 
 #[test]
-fn only_a_body_of_another_block_says_nothing_about_the_block() {
+fn a_body_or_a_seal_of_another_block_says_nothing_about_the_block() {
     let zero = Amount::ZERO;
-    assert!(!BodyError::MerkleRoot.condemns_block());
+    let other_seal =
+        BodyError::RewardNotToSealer { got: Key::new(1).address(), sealer: Key::new(2).address() };
+    for error in [BodyError::MerkleRoot, other_seal] {
+        assert!(!error.condemns_block(), "{error}");
+    }
     for error in [
         BodyError::TooLarge { got: 2, most: 1 },
         BodyError::TooFewLeaves { got: 1, least: 2 },
         BodyError::RewardAmount { got: zero, expected: zero },
         BodyError::FeesOverflow,
         BodyError::RewardData(TransactionError::ZeroAmount),
-        BodyError::RewardNotToSealer { got: Key::new(1).address(), sealer: Key::new(2).address() },
         BodyError::Transaction { index: 0, error: TransactionError::BadSignature },
     ] {
         assert!(error.condemns_block(), "{error}");
