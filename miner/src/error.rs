@@ -53,7 +53,7 @@ impl MinerError {
                 | SettingsError::NameTaken { .. }
                 | SettingsError::NoDataDirectory,
             ) => REFUSED,
-            Self::Settings(_) => USAGE,
+            Self::Settings(_) | Self::Networks(NetworksError::Malformed { .. }) => USAGE,
             _ => REFUSED,
         }
     }

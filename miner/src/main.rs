@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use common::settings::{Loaded, environment, rules_to_toml};
 
 mod cli;
 mod error;
+mod journal;
 mod log;
 mod networks;
 mod program;
@@ -29,10 +30,11 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // An argument that is malformed has a sentence of its own, which says all there is to say.
-        Err(error) if error.kind() == ErrorKind::ValueValidation && error.source().is_some() => {
-            if let Some(source) = error.source() {
-                complain(&format!("error: {source}"));
+        // Of a malformed value nothing more is to be said than which and why.
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            match (error.get(ContextKind::InvalidArg), error.source()) {
+                (Some(flag), Some(reason)) => complain(&format!("error: {flag}: {reason}")),
+                _ => error.exit(),
             }
             return ExitCode::from(USAGE);
         }

@@ -65,7 +65,7 @@ pub fn run(Loaded { settings, rules, notes }: Loaded) -> Result<(), MinerError> 
     tell_the_chain(node.tip());
     let height = node.tip().height;
 
-    let mut miner = Miner::new(rules, search, height);
+    let mut miner = Miner::new(rules, search, settings.status_broadcast_interval, height);
     let dropped = driver.dropped();
     let outcome = driver.run(node, &mut miner);
     debug!("datagrams dropped: {dropped:?}");

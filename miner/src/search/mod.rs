@@ -14,9 +14,12 @@ use common::encoding::encode;
 use common::hash::BlockId;
 use common::node::Template;
 
+mod rate;
 mod scalar;
 #[cfg(test)]
 mod tests;
+
+pub use rate::HashRate;
 
 /// Nonces between two looks at whether there is something else to work on: under a millisecond of the
 /// slowest kernel on a slow machine, and still nothing beside the hashing.
@@ -202,10 +205,10 @@ impl Shared {
                 let tried = hit.map_or(u64::from(NONCES_AT_A_TIME), |hit| hit.wrapping_sub(nonce) + 1);
                 self.hashes.fetch_add(tried, Ordering::Relaxed);
                 nonce = nonce.wrapping_add(tried);
-                if let Some(hit) = hit {
-                    if self.finish(generation) {
-                        found(work.template.clone(), hit);
-                    }
+                if let Some(hit) = hit
+                    && self.finish(generation)
+                {
+                    found(work.template.clone(), hit);
                 }
             }
         }
