@@ -1,1 +1,87 @@
-fn main() {}
+//! The farthing miner: it hears payments, mines blocks, and serves the chain.
+//!
+//! [`cli`] says what can be asked; [`run`] is what happens without a subcommand, [`networks`] answers the
+//! subcommand of that name. Here a failure becomes a sentence and an exit code.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
+use common::settings::{Loaded, environment, rules_to_toml};
+
+mod cli;
+mod error;
+mod journal;
+mod log;
+mod networks;
+mod program;
+mod run;
+mod search;
+mod words;
+
+use cli::{Cli, Command};
+use error::MinerError;
+
+/// The exit code for a command line that cannot be understood.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Of a malformed value nothing more is to be said than which and why.
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            match (error.get(ContextKind::InvalidArg), error.source()) {
+                (Some(flag), Some(reason)) => complain(&format!("error: {flag}: {reason}")),
+                _ => error.exit(),
+            }
+            return ExitCode::from(USAGE);
+        }
+        Err(error) => error.exit(),
+    };
+    match answer(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            if let Some(hint) = error.hint() {
+                complain(&format!("hint: {hint}"));
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn answer(cli: Cli) -> Result<(), MinerError> {
+    let (flags, command) = cli.into_parts();
+    let parameters = flags.load(environment())?;
+    match command {
+        None => run::run(parameters),
+        Some(Command::Rules) => print(&rules(&parameters)),
+        Some(Command::Networks { join: None, seconds }) => {
+            print(&networks::list(&parameters.settings, seconds)?)
+        }
+        Some(Command::Networks { join: Some(wanted), seconds }) => {
+            print(&networks::join(&parameters.settings, seconds, &wanted)?)
+        }
+    }
+}
+
+/// The rules in force as a file for `--network`.
+fn rules(Loaded { rules, .. }: &Loaded) -> String {
+    format!("# The rules of the network {}\n{}", rules.network_id(), rules_to_toml(rules))
+}
+
+/// Prints a result. Whoever stops reading it (`| head`) has seen enough.
+fn print(text: &str) -> Result<(), MinerError> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|source| MinerError::System { action: "print the result", source }),
+    }
+}
+
+/// Prints a line to standard error. That nobody can read it is no reason to fail.
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", words::printable(line));
+}

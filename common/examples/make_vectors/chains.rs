@@ -141,7 +141,30 @@ pub fn chains(keys: &Keys) -> Result<Vec<Case>, Fault> {
     let mut cases = open_chains(keys)?;
     cases.extend(slow_chains(keys)?);
     cases.extend(sealed_chains(keys)?);
+    cases.extend(choices());
     Ok(cases)
+}
+
+/// Which of two chains is better.
+fn choices() -> Vec<Case> {
+    let choice = |name: &str, (work, tip): (u64, u8), (other_work, other_tip): (u64, u8)| {
+        case(
+            format!("choice: {name}"),
+            json!({
+                "work": format!("{work:064x}"),
+                "tip": hex::encode([tip; 32]),
+                "other_work": format!("{other_work:064x}"),
+                "other_tip": hex::encode([other_tip; 32]),
+            }),
+        )
+    };
+    vec![
+        choice("more work", (256, 9), (255, 1)),
+        choice("less work", (255, 1), (256, 9)),
+        choice("equal work, the smaller tip", (256, 1), (256, 9)),
+        choice("equal work, the larger tip", (256, 9), (256, 1)),
+        choice("the same", (256, 1), (256, 1)),
+    ]
 }
 
 /// A chain on which everybody may mine, with payments of all three keys, and every way to go on wrongly.
@@ -175,7 +198,9 @@ fn open_chains(keys: &Keys) -> Result<Vec<Case>, Fault> {
     let fields = |name: &str, change: fn(&mut Block)| draft.ending(name, &draft.changed(&good, change));
     let longest_reward = data_of(80);
     let too_large = data_of(65_536 - 56 - encode(&good.body.transactions).len() + 8 + 1);
-    let huge = |nonce| pay(small, middle.address, 1, 1 << 63, nonce);
+    let just_not_too_large = data_of(too_large.body.reward.data.len() - 1);
+    // With the block reward of 10,000,000 these fees come to exactly 2^64.
+    let huge = |nonce, less: u64| pay(small, middle.address, 1, (1 << 63) - less, nonce);
     let expired = Payment { valid_until: 6, ..small.payment(middle.address, 1, 2) };
     let long_data = Payment { data: vec![0; 81], ..small.payment(middle.address, 1, 2) };
     let nothing = Payment { amount: Amount::ZERO, ..small.payment(middle.address, 1, 2) };
@@ -215,12 +240,13 @@ fn open_chains(keys: &Keys) -> Result<Vec<Case>, Fault> {
             ),
         ),
         draft.ending("open: too many bytes", &too_large),
+        draft.ending("open: just not too many bytes, but too long a note", &just_not_too_large),
         draft.ending("open: too long a note in the reward", &data_of(81)),
         fields("open: a reward of a millionth more", |block| {
             block.body.reward.amount = Amount::from_units(block.body.reward.amount.units() + 1);
         }),
         fields("open: a reward without the fees", |block| block.body.reward.amount = Amount::from_coins(10)),
-        draft.ending("open: fees that overflow", &with(vec![huge(2)?, huge(3)?])),
+        draft.ending("open: fees that overflow", &with(vec![huge(2, 0)?, huge(3, 10_000_000)?])),
         draft.ending("open: data too long", &with(vec![small.signed(&network, long_data)?])),
         draft.ending("open: pays nothing", &with(vec![small.signed(&network, nothing)?])),
         draft.ending("open: expired", &with(vec![small.signed(&network, expired)?])),
@@ -265,12 +291,19 @@ fn slow_chains(keys: &Keys) -> Result<Vec<Case>, Fault> {
     };
     draft.push(&draft.mined(1000, small.address, vec![]));
     let after = |ms: u64, count: u64| Ok::<_, Fault>(draft.mined(ms, small.address, payments(count)?));
+    let mut never = Draft::new(Rules { block_interval_seconds: 0, ..draft.rules.clone() });
+    never.push(&never.mined(1000, small.address, vec![]));
+    let payment = small.signed(&never.network(), small.payment(middle.address, 1, 0))?;
     Ok(vec![
         draft.case("slow: the first block may be empty"),
         draft.ending("slow: three leaves at once", &after(250, 2)?),
         draft.ending("slow: two leaves too soon", &after(59_999, 1)?),
         draft.ending("slow: two leaves after the interval", &after(60_000, 1)?),
         draft.ending("slow: one leaf after the interval", &after(60_000, 0)?),
+        never.ending(
+            "slow: two leaves, and no interval",
+            &never.mined(3_000_000, small.address, vec![payment]),
+        ),
     ])
 }
 

@@ -74,7 +74,9 @@ fn datagrams(keys: &Keys) -> Result<Vec<Case>, Fault> {
         given("another variant", &changed(14, 2)),
         given("a byte too few", &bytes[..99]),
         given("a byte too many", &[&bytes[..], &[0]].concat()),
+        given("its head alone", &bytes[..14]),
         given("shorter than its head", &bytes[..13]),
+        given("just not too long", &[&bytes[..], &[0; 1132]].concat()),
         given("too long", &[&bytes[..], &[0; 1133]].concat()),
     ])
 }

@@ -62,6 +62,7 @@ pub fn addresses(keys: &Keys) -> Vec<Case> {
         ("2048 bits", modulus.clone()),
         ("3072 bits", keys.middle.modulus.clone()),
         ("4096 bits", keys.large.modulus.clone()),
+        ("the smallest top byte", changed(0, |_| 0x80)),
         ("even", changed(255, |byte| byte & 0xfe)),
         ("top bit clear", changed(0, |byte| byte & 0x7f)),
         ("a byte short", modulus[..255].to_vec()),
@@ -218,6 +219,10 @@ pub fn transactions(keys: &Keys) -> Result<Vec<Case>, Fault> {
         at("data too long", &sign_changed(|p| p.data = vec![1; 81])?),
         at("pays nothing", &sign_changed(|p| p.amount = Amount::ZERO)?),
         at("amount and fee overflow", &sign_changed(|p| p.amount = Amount::from_units(u64::MAX))?),
+        at(
+            "amount and fee overflow by one",
+            &sign_changed(|p| p.amount = Amount::from_units(u64::MAX - 999))?,
+        ),
         at(
             "amount and fee just do not overflow",
             &sign_changed(|p| p.amount = Amount::from_units(u64::MAX - 1000))?,
@@ -411,8 +416,8 @@ pub fn merkle() -> Vec<Case> {
             format!("proof: {name}"),
             json!({
                 "leaf_hash": hex::encode(leaves[20]),
-                "index": index.to_string(),
-                "count": count.to_string(),
+                "index": index,
+                "count": count,
                 "path": path,
             }),
         )
@@ -467,6 +472,12 @@ pub fn rules(keys: &Keys) -> Vec<Case> {
         ..Rules::default()
     };
     cases.push(given("all that can exist", &most.to_bytes()));
+    let shortest = Rules { name: "a".to_owned(), ..Rules::default() };
+    cases.push(given("a name of one", &shortest.to_bytes()));
+    let address_of_number = |i: u16| Address::from_bytes(sha256(&[&i.to_le_bytes()]));
+    let authorities = (0..256).map(address_of_number).collect();
+    let crowded = Rules { authorities, authority_timeout_seconds: 121, ..Rules::default() };
+    cases.push(given("256 authorities", &crowded.to_bytes()));
     type Change = fn(&mut Rules);
     let changes: [(&str, Change); 32] = [
         ("format 2", |r| r.format = 2),

@@ -15,10 +15,12 @@ use crate::rules::Rules;
 use crate::store::{BlockRecord, Read, Store, StoreError, Tip, Write, beats};
 use crate::time::Height;
 
+mod audit;
 mod query;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Audit, AuditError};
 pub use query::{MAX_HEADERS, MAX_LOCATOR, ancestors_of, headers_after, locator};
 
 /// The best chain changed: these blocks left it, those joined it.

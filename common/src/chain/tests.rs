@@ -14,6 +14,7 @@ use crate::testing::{Branch, Key, easy_rules};
 use crate::time::Height;
 
 mod activity;
+mod audit;
 mod invalid;
 mod order;
 mod query;

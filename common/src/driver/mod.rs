@@ -15,7 +15,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -47,6 +47,8 @@ const MAX_HEARD: usize = 32_768;
 const HEARD_AT_A_TIME: usize = 256;
 /// Datagrams waiting to be sent.
 const MAX_TO_SEND: usize = 4_096;
+/// How long each of the two steps of ending may take: a program is gone within 2 s of Ctrl-C.
+const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 /// Threads for sockets: they only move bytes.
 const SOCKET_THREADS: usize = 2;
 
@@ -108,11 +110,7 @@ pub trait Program<S: Store> {
 
     /// Called after every round of events and at the time it asked for: what to do now, and when to be
     /// called again at the latest.
-    fn tick(
-        &mut self,
-        _node: &Node<S>,
-        _now: Now,
-    ) -> Result<(Vec<Command>, Option<std::time::Duration>), StoreError> {
+    fn tick(&mut self, _node: &Node<S>, _now: Now) -> Result<(Vec<Command>, Option<Duration>), StoreError> {
         Ok((Vec::new(), None))
     }
 }
@@ -264,10 +262,11 @@ impl Driver {
         drop(event_loop);
         inbox.close();
         if let Some(server) = server {
-            let _ =
-                runtime.block_on(tokio::time::timeout(std::time::Duration::from_millis(500), server.stop()));
+            // A caller that is slow to take its answer is not waited for.
+            let stop = async { tokio::time::timeout(LONGEST_FAREWELL, server.stop()).await };
+            let _ = runtime.block_on(stop);
         }
-        runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+        runtime.shutdown_timeout(LONGEST_FAREWELL);
         result
     }
 }

@@ -59,7 +59,9 @@ impl<S: Store> Node<S> {
         let built = self.chain.store().read(|reader| {
             template::build(reader, self.chain.rules(), pool, miner, &self.config.reward_data, self.now.wall)
         })?;
-        self.mining.refresh_at = now + TEMPLATE_REFRESH;
+        let changes_in = built.as_ref().err().and_then(|idle| idle.until());
+        let changes_in = changes_in.map(|until| Duration::from_millis(until.millis_since(self.now.wall)));
+        self.mining.refresh_at = now + changes_in.unwrap_or(TEMPLATE_REFRESH).min(TEMPLATE_REFRESH);
         self.mining.dirty_at = None;
         let (template, told) = match built {
             Ok(template) => (Some(Arc::new(template)), Told::Mining(self.tip.id)),

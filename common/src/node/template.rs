@@ -68,6 +68,17 @@ pub enum Idle {
     ChainIsFull,
 }
 
+impl Idle {
+    /// When it ends by the clock alone, if it does.
+    pub fn until(&self) -> Option<Timestamp> {
+        match *self {
+            Self::WaitingForPayments { until, .. } => until,
+            Self::NotOurTurn { until } => Some(until),
+            Self::NoAuthority | Self::ClockBehind { .. } | Self::ChainIsFull => None,
+        }
+    }
+}
+
 /// The next block on the best chain, or why there is none.
 pub fn build(
     reader: &dyn Read,

@@ -154,8 +154,7 @@ def targets(given):
 def merkle(given):
     if "leaf_hash" in given:
         path = [unhex(step) for step in given["path"]]
-        index, count = int(given["index"]), int(given["count"])
-        root = f.root_from_path(unhex(given["leaf_hash"]), index, count, path)
+        root = f.root_from_path(unhex(given["leaf_hash"]), given["index"], given["count"], path)
         return {"root": root and root.hex()}
     hashes = [f.leaf_hash(unhex(leaf)) for leaf in given["leaves"]]
     paths = [f.merkle_path(hashes, index) for index in range(len(hashes))]
@@ -191,6 +190,10 @@ def blocks(given):
 
 
 def chains(given):
+    if "tip" in given:
+        own = int(given["work"], 16), unhex(given["tip"])
+        other = int(given["other_work"], 16), unhex(given["other_tip"])
+        return {"better": f.is_better(*own, *other)}
     chain, error, condemned = f.Chain(f.read_rules(unhex(given["rules"]))), None, False
     for block in given["blocks"]:
         try:

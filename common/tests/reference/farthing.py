@@ -492,8 +492,13 @@ def retarget(rules, parent_bits, parent_time, grandparent_time):
     return to_compact(scale(from_compact(parent_bits), exponent, 2**32, easiest_target(rules)))
 
 
+def is_better(work, tip, other_work, other_tip):
+    """Fork choice."""
+    return work > other_work or (work == other_work and tip < other_tip)
+
+
 class Chain:
-    """A chain from genesis on, and its ledger. Only ever grows: fork choice is `is_better`."""
+    """A chain from genesis on, and its ledger. It only grows."""
 
     def __init__(self, rules):
         self.rules = rules
@@ -504,9 +509,6 @@ class Chain:
 
     def tip(self):
         return block_id(self.headers[-1])
-
-    def is_better(self, other):
-        return (self.work, other.tip()) > (other.work, self.tip())
 
     def next_bits(self):
         if len(self.headers) <= 2:
@@ -662,8 +664,6 @@ MOST = {
     "GetBlocks": ("ids", 256),
     "GetBlockTransactions": ("indices", 4_096),
     "GetTransactions": ("ids", 4_096),
-    "SubmitTransactions": (None, 4_096),
-    "SubmitBlocks": (None, 256),
 }
 
 
@@ -689,12 +689,9 @@ def read_request(data):
     if len(data) >= 4 and int.from_bytes(data[:4], "little") >= len(REQUEST.variants):
         return "Unknown", int.from_bytes(data[:4], "little")
     name, content = decode(REQUEST, data)
-    if name == "GetBlockTransactions":
-        indices = content["indices"]
-        require(indices == sorted(set(indices)), "IndexOrder")
     if name in MOST:
         field, most = MOST[name]
-        require(len(content if field is None else content[field]) <= most, "TooMany")
+        require(len(content[field]) <= most, "RequestTooLarge")
     return name, content
 
 

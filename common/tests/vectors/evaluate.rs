@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 
+use bincode::Encode;
 use common::address::Address;
 use common::amount::Amount;
 use common::block::{Block, BlockHeader, Body, Reward, Seal, SealedHeader, seal_message};
@@ -14,15 +15,18 @@ use common::consensus::{
 };
 use common::difficulty::{CompactTarget, RetargetContext, Target, Work, next_bits};
 use common::encoding::{decode, encode};
-use common::hash::{NetworkId, sha256};
+use common::hash::{BlockId, NetworkId, sha256};
 use common::ledger::{self, Account, Accounts, LedgerError, charge};
 use common::merkle;
+use common::node::serve::check_request;
 use common::rules::{DecodeRulesError, Rules, RulesError};
 use common::signature::{RsaVerifier, SignatureVerifier, address_of, modulus_bits};
+use common::store::beats;
 use common::time::{Height, Timestamp};
 use common::transaction::{Payment, Transaction};
 use common::wire::{
-    Announcement, Datagram, Hello, Incoming, Proof, Request, Response, Status, SubmitResult, decode_frame,
+    Announcement, Datagram, DatagramError, FrameError, Hello, Incoming, Proof, Request, Response, Status,
+    SubmitResult, decode_frame,
 };
 use rsa::pkcs8::{DecodePrivateKey, EncodePublicKey};
 use rsa::traits::PublicKeyParts;
@@ -143,10 +147,12 @@ fn signature(input: &Value) -> Result<Value, Fault> {
 fn transaction(input: &Value) -> Result<Value, Fault> {
     let rules = Rules::from_bytes(&bytes(input, "rules")?)?;
     let network = rules.network_id();
-    let transaction: Transaction = match decode(&bytes(input, "transaction")?) {
+    let encoded = bytes(input, "transaction")?;
+    let transaction: Transaction = match decode(&encoded) {
         Ok(transaction) => transaction,
         Err(error) => return Ok(refused(&error)),
     };
+    encodes_to(&transaction, &encoded)?;
     let sender =
         Account { balance: Amount::from_units(long(input, "balance")?), nonce: long(input, "nonce")? };
     let height = Height::new(long(input, "height")?);
@@ -168,10 +174,13 @@ fn transaction(input: &Value) -> Result<Value, Fault> {
 }
 
 fn header(input: &Value) -> Result<Value, Fault> {
-    Ok(match decode::<BlockHeader>(&bytes(input, "header")?) {
-        Ok(header) => json!({ "fields": of_header(&header), "id": header.id().to_string() }),
-        Err(error) => refused(&error),
-    })
+    let encoded = bytes(input, "header")?;
+    let header: BlockHeader = match decode(&encoded) {
+        Ok(header) => header,
+        Err(error) => return Ok(refused(&error)),
+    };
+    encodes_to(&header, &encoded)?;
+    Ok(json!({ "fields": of_header(&header), "id": header.id().to_string() }))
 }
 
 fn target(input: &Value) -> Result<Value, Fault> {
@@ -211,8 +220,7 @@ fn target(input: &Value) -> Result<Value, Fault> {
 fn tree(input: &Value) -> Result<Value, Fault> {
     if input.get("leaf_hash").is_some() {
         let path = hashes(input, "path")?;
-        let (index, count) = (long(input, "index")?, long(input, "count")?);
-        let (index, count) = (u32::try_from(index)?, u32::try_from(count)?);
+        let (index, count) = (short(input, "index")?, short(input, "count")?);
         let root = merkle::root_from_path(fixed(input, "leaf_hash")?, index, count, &path);
         return Ok(json!({ "root": root.map(|root| root.to_string()) }));
     }
@@ -232,7 +240,8 @@ fn tree(input: &Value) -> Result<Value, Fault> {
 }
 
 fn rules(input: &Value) -> Result<Value, Fault> {
-    let rules = match Rules::from_bytes(&bytes(input, "rules")?) {
+    let encoded = bytes(input, "rules")?;
+    let rules = match Rules::from_bytes(&encoded) {
         Ok(rules) => rules,
         Err(DecodeRulesError::Decode(error)) => return Ok(refused(&error)),
         Err(DecodeRulesError::Rules(error @ RulesError::OutOfBounds { rule, .. })) => {
@@ -240,6 +249,7 @@ fn rules(input: &Value) -> Result<Value, Fault> {
         }
         Err(DecodeRulesError::Rules(error)) => return Ok(refused(&error)),
     };
+    encodes_to(&rules, &encoded)?;
     let alloc: Vec<Value> = rules
         .alloc
         .iter()
@@ -275,10 +285,12 @@ fn rules(input: &Value) -> Result<Value, Fault> {
 }
 
 fn block(input: &Value) -> Result<Value, Fault> {
-    let block: Block = match decode(&bytes(input, "block")?) {
+    let encoded = bytes(input, "block")?;
+    let block: Block = match decode(&encoded) {
         Ok(block) => block,
         Err(error) => return Ok(refused(&error)),
     };
+    encodes_to(&block, &encoded)?;
     Ok(json!({
         "fields": of_block(&block),
         "id": block.id().to_string(),
@@ -289,6 +301,16 @@ fn block(input: &Value) -> Result<Value, Fault> {
 }
 
 fn chain(input: &Value) -> Result<Value, Fault> {
+    if input.get("tip").is_some() {
+        let tip = |work, tip| {
+            Ok::<_, Fault>((
+                Work::from_be_bytes(fixed(input, work)?),
+                BlockId::from_bytes(fixed(input, tip)?),
+            ))
+        };
+        let ((work, id), (other_work, other_id)) = (tip("work", "tip")?, tip("other_work", "other_tip")?);
+        return Ok(json!({ "better": beats(work, &id, other_work, &other_id) }));
+    }
     let rules = Rules::from_bytes(&bytes(input, "rules")?)?;
     let now = Timestamp::from_millis(long(input, "now")?);
     let mut state = State {
@@ -398,38 +420,69 @@ fn held(balance: Amount) -> Account {
 
 fn message(input: &Value) -> Result<Value, Fault> {
     if input.get("datagram").is_some() {
-        let network = NetworkId::from_bytes(fixed(input, "network")?);
-        return Ok(match Datagram::announcement_of(&bytes(input, "datagram")?, &network) {
-            Ok(Announcement::Status(status)) => json!({ "Status": of_status(&status) }),
-            Ok(Announcement::Transaction(transaction)) => {
-                json!({ "Transaction": of_transaction(&transaction) })
-            }
-            Err(common::wire::DatagramError::Decode(error)) => refused(&error),
-            Err(error) => refused(&error),
-        });
+        datagram(input)
+    } else if input.get("hello").is_some() {
+        hello(input)
+    } else if input.get("request").is_some() {
+        request(input)
+    } else {
+        response(input)
     }
-    if input.get("hello").is_some() {
-        let network = NetworkId::from_bytes(fixed(input, "network")?);
-        let hello: Hello = match decode_frame(&frame(input, "hello")?) {
-            Ok(hello) => hello,
-            Err(error) => return Ok(refused_frame(error)),
-        };
-        return Ok(match hello.check(&network) {
-            Ok(()) => json!({ "Hello": of_hello(&hello) }),
-            Err(error) => refused(&error),
-        });
-    }
-    if input.get("request").is_some() {
-        return Ok(match Incoming::decode(&frame(input, "request")?) {
-            Ok(Incoming::Known(request)) => of_request(&request),
-            Ok(Incoming::Unknown(number)) => json!({ "Unknown": number }),
-            Err(error) => refused_frame(error),
-        });
-    }
-    Ok(match decode_frame::<Response>(&frame(input, "response")?) {
-        Ok(response) => of_response(&response),
-        Err(error) => refused_frame(error),
+}
+
+fn datagram(input: &Value) -> Result<Value, Fault> {
+    let network = NetworkId::from_bytes(fixed(input, "network")?);
+    let bytes = bytes(input, "datagram")?;
+    let announcement = match Datagram::announcement_of(&bytes, &network) {
+        Ok(announcement) => announcement,
+        Err(DatagramError::Decode(error)) => return Ok(refused(&error)),
+        Err(error) => return Ok(refused(&error)),
+    };
+    let described = match &announcement {
+        Announcement::Status(status) => json!({ "Status": of_status(status) }),
+        Announcement::Transaction(transaction) => json!({ "Transaction": of_transaction(transaction) }),
+    };
+    encodes_to(&Datagram::new(&network, announcement), &bytes)?;
+    Ok(described)
+}
+
+fn hello(input: &Value) -> Result<Value, Fault> {
+    let network = NetworkId::from_bytes(fixed(input, "network")?);
+    let frame = frame(input, "hello")?;
+    let hello = match Hello::from_frame(&frame) {
+        Ok(hello) => hello,
+        Err(error) => return Ok(refused(&error)),
+    };
+    encodes_to(&hello, &frame)?;
+    Ok(match hello.check(&network) {
+        Ok(()) => json!({ "Hello": of_hello(&hello) }),
+        Err(error) => refused(&error),
     })
+}
+
+fn request(input: &Value) -> Result<Value, Fault> {
+    let frame = frame(input, "request")?;
+    let request = match Incoming::decode(&frame) {
+        Ok(Incoming::Known(request)) => request,
+        Ok(Incoming::Unknown(number)) => return Ok(json!({ "Unknown": number })),
+        Err(error) => return Ok(refused(&error)),
+    };
+    encodes_to(&request, &frame)?;
+    Ok(match check_request(&request) {
+        Ok(()) => of_request(&request),
+        Err(error) => refused(&error),
+    })
+}
+
+fn response(input: &Value) -> Result<Value, Fault> {
+    let frame = frame(input, "response")?;
+    let response: Response = match decode_frame(&frame) {
+        Ok(response) => response,
+        Err(FrameError::Decode(error)) => return Ok(refused(&error)),
+        Err(error) => return Ok(refused(&error)),
+    };
+    encodes_to(&response, &frame)?;
+    Ok(of_response(&response))
 }
 
 // ---- values as JSON
@@ -597,11 +650,9 @@ fn refused(error: &impl std::fmt::Debug) -> Value {
     json!({ "error": name(error) })
 }
 
-fn refused_frame(error: common::wire::FrameError) -> Value {
-    match error {
-        common::wire::FrameError::Decode(error) => refused(&error),
-        other => refused(&other),
-    }
+/// Holds a value that was read against the bytes that it was read from: there is one encoding of it.
+fn encodes_to<T: Encode>(value: &T, bytes: &[u8]) -> Result<(), Fault> {
+    if encode(value) == bytes { Ok(()) } else { Err("a value has two encodings".into()) }
 }
 
 // ---- values from JSON
@@ -612,6 +663,10 @@ fn text<'a>(input: &'a Value, field: &str) -> Result<&'a str, Fault> {
 
 fn long(input: &Value, field: &str) -> Result<u64, Fault> {
     Ok(text(input, field)?.parse()?)
+}
+
+fn short(input: &Value, field: &str) -> Result<u32, Fault> {
+    Ok(serde_json::from_value(input[field].clone())?)
 }
 
 fn bytes(input: &Value, field: &str) -> Result<Vec<u8>, Fault> {

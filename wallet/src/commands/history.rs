@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::address::Address;
+use common::hash::TransactionId;
 use common::key_store::KeyName;
 use common::store::{Activity, Read, Store, StoreError, Tip};
 use common::time::Height;
+use common::transaction::Transaction;
 
 use crate::error::WalletError;
-use crate::outbox::{State, Unconfirmed};
+use crate::outbox::{OpenPayment, PaymentName, Survey};
 use crate::output::{Notes, data, moment};
 use crate::wallet::Wallet;
 
@@ -33,16 +35,23 @@ pub fn history<S: Store>(
         whole(wallet.addresses(&mut |_| ())?).into_iter().map(|(name, address)| (address, name)).collect();
     watch(wallet, &addresses, notes)?;
 
-    let (survey, (tip, mut confirmed)) = wallet.survey(notes, |ledger, _| {
-        let Some(ledger) = ledger else { return Ok((None, Vec::new())) };
-        Ok((Some(ledger.tip()?), activity_of(ledger, &addresses, limit.saturating_add(1))?))
+    let (survey, seen) = wallet.survey(notes, |ledger, survey| match ledger {
+        Some(ledger) => Seen::of(ledger, survey, &addresses, limit.saturating_add(1)),
+        None => Ok(Seen::default()),
     })?;
-    let concerns = |entry: &&Unconfirmed| {
-        addresses.contains(&entry.sender) || addresses.contains(&entry.transaction.payment.to)
+    let Seen { tip, mut confirmed, replaced } = seen;
+    let mut replaced_payments = Vec::new();
+    for name in &replaced {
+        match wallet.outbox.read(name) {
+            Ok(transaction) => replaced_payments.extend(transaction.map(|transaction| (name, transaction))),
+            Err(problem) => notes(&format!("warning: {problem}")),
+        }
+    }
+    let concerns = |entry: &&OpenPayment| {
+        addresses.contains(&entry.name.sender) || addresses.contains(&entry.transaction.payment.to)
     };
-    let mut unconfirmed: Vec<&Unconfirmed> = survey.unconfirmed.iter().filter(concerns).collect();
-    unconfirmed
-        .sort_by_key(|entry| (entry.state == State::Pending, entry.sender, entry.transaction.payment.nonce));
+    let (pending, expired): (Vec<&OpenPayment>, Vec<&OpenPayment>) =
+        survey.open.iter().filter(concerns).partition(|entry| !entry.expired);
 
     match &tip {
         None => notes("Never synced: only payments made here are known; run `wallet sync` for the others."),
@@ -52,12 +61,86 @@ pub fn history<S: Store>(
         }
         Some(_) => {}
     }
-    if confirmed.is_empty() && unconfirmed.is_empty() {
+    let next = tip.as_ref().map_or(Height::GENESIS, |tip| tip.height.next());
+    let past_its_time = |transaction: &Transaction| match transaction.payment.may_be_in_block(next) {
+        true => Fate::Conflicting,
+        false => Fate::Expired,
+    };
+    let entries: Vec<String> = confirmed
+        .iter()
+        .map(|entry| confirmed_entry(entry, next, &names))
+        .chain(
+            replaced_payments
+                .iter()
+                .map(|(name, payment)| unconfirmed_entry(name, payment, past_its_time(payment), &names)),
+        )
+        .chain(
+            expired
+                .iter()
+                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Expired, &names)),
+        )
+        .chain(
+            pending
+                .iter()
+                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Pending, &names)),
+        )
+        .collect();
+    if entries.is_empty() {
         notes("No payments yet.");
     }
-    let blocks = confirmed.iter().map(|entry| confirmed_entry(entry, tip.as_ref(), &names));
-    let rest = unconfirmed.iter().map(|entry| unconfirmed_entry(entry, &names));
-    Ok(blocks.chain(rest).collect::<Vec<_>>().join("\n"))
+    Ok(entries.join("\n"))
+}
+
+/// What may become of a payment that the best chain does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A block may still hold it.
+    Pending,
+    /// The last block that might have held it is past.
+    Expired,
+    /// The chain holds another payment of the sender in its place.
+    Conflicting,
+}
+
+/// What one state of the ledger says.
+#[derive(Default)]
+struct Seen {
+    tip: Option<Tip>,
+    /// The newest activity of the addresses together, oldest first.
+    confirmed: Vec<Activity>,
+    /// Payments in whose place the chain holds others, or nothing any more, as far back as `confirmed` goes.
+    replaced: Vec<PaymentName>,
+}
+
+impl Seen {
+    /// At least `limit` entries of activity where there are so many. A payment between two of the addresses
+    /// comes once.
+    fn of(
+        ledger: &dyn Read,
+        survey: &Survey,
+        addresses: &BTreeSet<Address>,
+        limit: usize,
+    ) -> Result<Self, StoreError> {
+        let (mut entries, mut replaced) = (BTreeMap::new(), Vec::new());
+        for address in addresses {
+            let newest = ledger.activity(address, limit)?;
+            let sent: BTreeSet<TransactionId> = newest
+                .iter()
+                .filter(|entry| entry.from == Some(*address))
+                .filter_map(|entry| entry.transaction)
+                .collect();
+            // The newest of them has the nonce before the account's next, and so on down without a gap.
+            let first_nonce = ledger.account(address)?.nonce.saturating_sub(sent.len() as u64);
+            replaced.extend(survey.past.iter().filter(|name| {
+                name.sender == *address && name.nonce >= first_nonce && !sent.contains(&name.id)
+            }));
+            // At genesis several addresses share one place.
+            entries.extend(newest.into_iter().map(|entry| ((entry.height, entry.index, entry.to), entry)));
+        }
+        let surplus = entries.len().saturating_sub(limit);
+        let confirmed = entries.into_values().skip(surplus).collect();
+        Ok(Self { tip: Some(ledger.tip()?), confirmed, replaced })
+    }
 }
 
 fn whole(keys: Vec<(KeyName, Option<Address>)>) -> Vec<(KeyName, Address)> {
@@ -80,33 +163,15 @@ fn watch<S: Store>(
     Ok(())
 }
 
-/// The newest activity of several addresses together, oldest first; at least `limit` entries where there are
-/// so many. A payment between two of the addresses comes once.
-fn activity_of(
-    ledger: &dyn Read,
-    addresses: &BTreeSet<Address>,
-    limit: usize,
-) -> Result<Vec<Activity>, StoreError> {
-    let mut entries = BTreeMap::new();
-    for address in addresses {
-        for entry in ledger.activity(address, limit)? {
-            // At genesis several addresses share one place.
-            entries.insert((entry.height, entry.index, entry.to), entry);
-        }
-    }
-    let surplus = entries.len().saturating_sub(limit);
-    Ok(entries.into_values().skip(surplus).collect())
-}
-
 /// An entry of the chain: where it stands, what it is, and what else it says.
-fn confirmed_entry(entry: &Activity, tip: Option<&Tip>, names: &Names) -> String {
+fn confirmed_entry(entry: &Activity, next: Height, names: &Names) -> String {
     let to = party(&entry.to, names);
     let what = match &entry.from {
         Some(from) => paid(from, &entry.to, names, &entry.amount.to_string(), &entry.fee.to_string()),
         None if entry.height == Height::GENESIS => format!("{to} has {} from the start", entry.amount),
         None => format!("{to} mined {}", entry.amount),
     };
-    let confirmations = tip.map_or(0, |tip| tip.height.next().blocks_since(entry.height));
+    let confirmations = next.blocks_since(entry.height);
     let place = match confirmations {
         1 => format!("block {}, 1 confirmation, {}", entry.height, moment(entry.time)),
         _ => format!("block {}, {confirmations} confirmations, {}", entry.height, moment(entry.time)),
@@ -115,17 +180,17 @@ fn confirmed_entry(entry: &Activity, tip: Option<&Tip>, names: &Names) -> String
     lines(&place, &what, &entry.data, id.as_deref())
 }
 
-fn unconfirmed_entry(entry: &Unconfirmed, names: &Names) -> String {
-    let payment = &entry.transaction.payment;
-    let place = match entry.state {
-        State::Pending if payment.valid_until == 0 => "pending".to_owned(),
-        State::Pending => format!("pending, until block {}", payment.valid_until),
-        State::Expired => format!("expired: no block up to {} held it", payment.valid_until),
-        State::Conflicting => "conflicting: the chain holds another payment in its place".to_owned(),
+fn unconfirmed_entry(name: &PaymentName, transaction: &Transaction, fate: Fate, names: &Names) -> String {
+    let payment = &transaction.payment;
+    let place = match fate {
+        Fate::Pending if payment.valid_until == 0 => "pending".to_owned(),
+        Fate::Pending => format!("pending, until block {}", payment.valid_until),
+        Fate::Expired => format!("expired: no block up to {} held it", payment.valid_until),
+        Fate::Conflicting => "conflicting: the chain holds another payment in its place".to_owned(),
     };
     let (amount, fee) = (payment.amount.to_string(), payment.fee.to_string());
-    let what = paid(&entry.sender, &payment.to, names, &amount, &fee);
-    lines(&place, &what, &payment.data, Some(&entry.id.to_string()))
+    let what = paid(&name.sender, &payment.to, names, &amount, &fee);
+    lines(&place, &what, &payment.data, Some(&name.id.to_string()))
 }
 
 /// `alice paid 10 to ADDRESS, fee 0`: an address that is no key of this wallet gets a line of its own, so that

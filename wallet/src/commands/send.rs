@@ -46,9 +46,9 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     // Whoever else is sending waits from here until the payment is in the outbox: no nonce is used twice, and
     // nothing is spent twice.
     let outbox = wallet.outbox.lock()?;
-    let (survey, (tip, account)) = wallet.survey(notes, |ledger, _| match ledger {
-        Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?)),
-        None => Ok((None, Default::default())),
+    let (survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
+        Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?, survey.settled(ledger)?)),
+        None => Ok(Default::default()),
     })?;
     let pending = survey.outgoing(&from);
     let spendable = account.balance.saturating_sub(pending);
@@ -74,12 +74,9 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
         public_key: key.modulus().to_vec(),
     };
     let transaction = key.sign_payment(payment, &wallet.network);
-    let id = transaction.id();
-    outbox.add(&id, &transaction)?;
-    if let Some(tip) = &tip {
-        wallet.outbox.prune(&survey, tip)?;
-    }
+    let id = outbox.add(&transaction)?;
     drop(outbox);
+    wallet.outbox.remove(&settled)?;
 
     let until = match transaction.payment.valid_until {
         0 => "until a block holds it".to_owned(),
@@ -123,10 +120,11 @@ mod tests {
 
     use super::*;
     use crate::commands::testing::{Scene, ignore};
+    use crate::outbox::KEEP_BLOCKS;
 
     fn refusal(scene: &Scene, request: &Request) -> WalletError {
         let error = send(&scene.wallet, request, &mut ignore).expect_err("the request is refused");
-        assert!(scene.wallet.outbox.survey(None).unwrap().unconfirmed.is_empty());
+        assert!(scene.wallet.outbox.survey(None).unwrap().open.is_empty());
         error
     }
 
@@ -228,6 +226,34 @@ mod tests {
         scene.mine_empty();
         assert_eq!(scene.pending(), 0);
         assert_eq!(scene.send("alice", "10", "bob", "0").transaction.payment.nonce, 0);
+    }
+
+    #[test]
+    fn payments_whose_fate_is_sealed_leave_the_outbox() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let confirmed = scene.send("alice", "1", "bob", "0");
+        scene.mine_for("bob");
+        let request = Request { valid_for: Some(1), ..scene.request("bob", "1", "alice", "0") };
+        let expired = send(&scene.wallet, &request, &mut ignore).unwrap();
+        for _ in 0..KEEP_BLOCKS {
+            scene.mine_empty();
+        }
+        let kept = |scene: &Scene| {
+            let survey = scene.wallet.survey(&mut ignore, |_, _| Ok(())).unwrap().0;
+            let open = survey.open.into_iter().map(|entry| entry.name.id);
+            survey.past.iter().map(|name| name.id).chain(open).collect::<Vec<_>>()
+        };
+        // The confirmed one is deep enough, the other, which block 3 might have held, is one block short.
+        let second = scene.send("alice", "1", "bob", "0");
+        assert!(!kept(&scene).contains(&confirmed.id) && kept(&scene).contains(&expired.id));
+        scene.mine_empty();
+        let third = scene.send("alice", "1", "bob", "0");
+        let mut both = [second.id, third.id];
+        both.sort_unstable();
+        let mut left = kept(&scene);
+        left.sort_unstable();
+        assert_eq!(left, both);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use common::transaction::Transaction;
 use tempfile::TempDir;
 
 use super::send::{Request, Sent, send};
-use crate::outbox::{Outbox, State};
+use crate::outbox::Outbox;
 use crate::wallet::Wallet;
 
 pub struct Scene {
@@ -115,8 +115,7 @@ impl Scene {
     /// A block with all pending payments, whose reward this key gets.
     pub fn mine_for(&mut self, name: &str) {
         let survey = self.wallet.survey(&mut ignore, |_, _| Ok(())).unwrap().0;
-        let pending = survey.unconfirmed.into_iter().filter(|entry| entry.state == State::Pending);
-        let mut transactions: Vec<_> = pending.map(|entry| entry.transaction).collect();
+        let mut transactions: Vec<_> = survey.pending().map(|entry| entry.transaction.clone()).collect();
         transactions.sort_by_key(|transaction| transaction.payment.nonce);
         self.mine(self.address(name), transactions);
     }

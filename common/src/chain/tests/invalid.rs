@@ -85,6 +85,9 @@ fn an_invalid_block_that_was_stored_unseen_is_found_when_its_branch_gets_better(
     let outcome = chain.connect(&rival.blocks[3..]).unwrap();
     assert_eq!(outcome, Outcome { change: None, invalid: Some(invalid) });
     assert_eq!(invalid_ids(&chain, &rival), [true; 5]);
+    // The tree holds them still, and takes no more children of them.
+    assert!(look(&chain, |reader| reader.record(&rival.ids()[1])).is_some());
+    assert_unknown_parent(&chain, &rival.blocks[2..3]);
     assert_follows(&chain, &main);
 }
 

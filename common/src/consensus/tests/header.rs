@@ -315,3 +315,24 @@ fn a_key_that_no_seal_may_have_is_never_hashed_into_an_address() {
     let result = check_header(&case.rules, &case.ancestors, &header, &StandIn);
     assert_eq!(result, Err(HeaderError::SealKey { least: 2048 }));
 }
+
+#[test]
+fn rule_4_blocks_1_and_2_keep_the_bits_of_genesis_and_block_3_is_the_first_that_is_measured() {
+    let rules = Rules { difficulty: 8, target_block_seconds: 5, ..easy_rules(&[]) };
+    let genesis = rules.genesis().header;
+    // The first block comes a second after genesis, which would make the second one harder.
+    let (mut ancestors, mut bits) = (Ancestors::of_genesis_child(&rules), Vec::new());
+    for _ in 1..=4 {
+        bits.push(ancestors.next_bits(&rules));
+        let header = BlockHeader {
+            time: ancestors.parent.time.plus_millis(1_000),
+            bits: ancestors.next_bits(&rules),
+            height: ancestors.parent.height.next(),
+            ..genesis
+        };
+        ancestors = ancestors.of_child(&header, header.id());
+    }
+    assert_eq!(bits[..2], [genesis.bits; 2]);
+    assert!(bits[2].to_target() < genesis.bits.to_target());
+    assert!(bits[3].to_target() < bits[2].to_target());
+}

@@ -12,7 +12,7 @@
 //! | `bodies` | sequence number | checksum, encoded body; none for genesis |
 //! | `best` | height | the id of the block in the best chain |
 //! | `accounts` | address | encoded [`Account`]: balance, nonce |
-//! | `transactions` | half a transaction id, sequence number, index | nothing |
+//! | `transactions` | transaction id, sequence number, index | nothing |
 //! | `invalid` | block id | nothing |
 //! | `watched` | address | nothing |
 //! | `activity` | address, height, index | encoded [`Activity`](super::super::Activity) |
@@ -64,10 +64,8 @@ pub(super) struct Tables {
     pub(super) activity: Table<'static>,
 }
 
-/// Half a transaction id, a sequence number, an index.
-pub(super) type TransactionKey = [u8; 28];
-/// How much of a transaction id the index keeps. Two ids that share it are told apart by their bodies.
-pub(super) const ID_PREFIX_BYTES: usize = 16;
+/// A transaction id, a sequence number, an index. The id is whole, so that a look-up reads no body.
+pub(super) type TransactionKey = [u8; 44];
 /// Address, height, index.
 pub(super) type ActivityKey = [u8; 40];
 
@@ -77,18 +75,18 @@ pub(super) fn height_key(height: Height) -> Option<[u8; 4]> {
 }
 
 pub(super) fn transaction_key(id: &TransactionId, sequence: u64, index: u32) -> TransactionKey {
-    let mut key = [0; 28];
-    key[..ID_PREFIX_BYTES].copy_from_slice(&id.as_bytes()[..ID_PREFIX_BYTES]);
-    key[ID_PREFIX_BYTES..24].copy_from_slice(&sequence.to_be_bytes());
-    key[24..].copy_from_slice(&index.to_be_bytes());
+    let mut key = [0; 44];
+    key[..32].copy_from_slice(id.as_bytes());
+    key[32..40].copy_from_slice(&sequence.to_be_bytes());
+    key[40..].copy_from_slice(&index.to_be_bytes());
     key
 }
 
 /// The sequence number and the index in a [`transaction_key`].
 pub(super) fn block_and_index(key: &TransactionKey) -> (u64, u32) {
     let (mut sequence, mut index) = ([0; 8], [0; 4]);
-    sequence.copy_from_slice(&key[ID_PREFIX_BYTES..24]);
-    index.copy_from_slice(&key[24..]);
+    sequence.copy_from_slice(&key[32..40]);
+    index.copy_from_slice(&key[40..]);
     (u64::from_be_bytes(sequence), u32::from_be_bytes(index))
 }
 

@@ -12,8 +12,8 @@ use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use super::super::{Activity, BlockRecord, Read, StoreError, Tip, TransactionPlace, Write};
 use super::tables::{
-    ID_PREFIX_BYTES, TIP_KEY, Table, Tables, TransactionKey, activity_key, block_and_index, exactly,
-    height_key, seal, transaction_key, unseal,
+    TIP_KEY, Table, Tables, TransactionKey, activity_key, block_and_index, exactly, height_key, seal,
+    transaction_key, unseal,
 };
 use crate::address::Address;
 use crate::consensus::CheckedBlock;
@@ -63,21 +63,12 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
         Ok(BlockId::from_bytes(exactly(found, "the tip")?))
     }
 
-    /// Where an entry of the index leads, if it is to this transaction in the best chain.
-    fn place(
-        &self,
-        key: &TransactionKey,
-        id: &TransactionId,
-    ) -> Result<Option<TransactionPlace>, StoreError> {
+    /// Where an entry of the index leads, if it is to the best chain.
+    fn place(&self, key: &TransactionKey) -> Result<Option<TransactionPlace>, StoreError> {
         let (sequence, index) = block_and_index(key);
         let (block, record) = self.record_at(sequence)?;
-        if !self.is_best(&record)? {
-            return Ok(None);
-        }
-        let body = self.body(&block)?;
-        let transaction = body.as_ref().and_then(|body| body.transactions.get(index as usize));
-        let found = transaction.is_some_and(|transaction| transaction.id() == *id);
-        Ok(found.then(|| TransactionPlace { block, height: record.height(), index }))
+        let place = TransactionPlace { block, height: record.height(), index };
+        Ok(self.is_best(&record)?.then_some(place))
     }
 }
 
@@ -126,13 +117,13 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
 
     fn find_transaction(&self, id: &TransactionId) -> Result<Option<TransactionPlace>, StoreError> {
         let mut keys = Vec::new();
-        for entry in self.tables.transactions.prefix_iter(&self.txn, &id.as_bytes()[..ID_PREFIX_BYTES])? {
+        for entry in self.tables.transactions.prefix_iter(&self.txn, id.as_bytes())? {
             keys.push(exactly(entry?.0, "an index entry")?);
         }
         let (first, last) = (transaction_key(id, 0, 0), transaction_key(id, u64::MAX, u32::MAX));
         keys.extend(self.transactions.range(first..=last));
         for key in &keys {
-            if let Some(place) = self.place(key, id)? {
+            if let Some(place) = self.place(key)? {
                 return Ok(Some(place));
             }
         }

@@ -13,7 +13,7 @@ use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::node::{Node, Notice, Now};
 use common::settings::Settings;
-use common::store::{Activity, Direction, Store, StoreError};
+use common::store::{Activity, Direction, Read, Store, StoreError};
 use common::time::Height;
 use common::transaction::Transaction;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -21,15 +21,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Until;
 use super::resend::Resend;
 use crate::error::WalletError;
-use crate::outbox::{Outbox, State, Survey};
+use crate::outbox::{Outbox, PaymentName, Survey};
 use crate::output::{self, Notes};
 
 /// How often outbox and keys are looked at for what other commands changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A change of more blocks than this is told as a whole: nobody reads a thousand lines.
-const MOST_TOLD_BLOCKS: usize = 50;
+const MOST_TOLD_BLOCKS: u64 = 50;
 /// The most entries of one address that are told of one change.
 const MOST_TOLD_ENTRIES: usize = 200;
+/// A payment this deep is not looked up at every change; a deeper reorganisation is told as a whole.
+const SURELY_CONFIRMED: u64 = 100;
 /// How long a miner is waited for at the least, and at the least how many status intervals.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_INTERVALS: u32 = 3;
@@ -45,8 +47,11 @@ pub enum Ended {
 /// What was last told of a payment of the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
+    Pending,
+    Expired,
     Confirmed(Height),
-    Open(State),
+    /// Another payment of the sender took its place.
+    Conflicting,
 }
 
 /// See the module.
@@ -61,9 +66,11 @@ pub struct Follower<'a> {
     status_interval: Duration,
     resend: Resend,
     /// What was told of each payment; `None` before the first look, of which nothing is told.
-    fates: Option<HashMap<TransactionId, Fate>>,
+    fates: Option<HashMap<PaymentName, Fate>>,
     look_at: Duration,
-    caught_up_since: Option<Duration>,
+    /// The height up to which receipts were told; `None` before the first look.
+    told_up_to: Option<Height>,
+    heard_since: Option<Duration>,
     failed: Option<WalletError>,
     done: bool,
     last: Option<(Height, u64)>,
@@ -89,7 +96,8 @@ impl<'a> Follower<'a> {
             resend: Resend::new(settings.transaction_broadcast_interval),
             fates: None,
             look_at: Duration::ZERO,
-            caught_up_since: None,
+            told_up_to: None,
+            heard_since: None,
             failed: None,
             done: false,
             last: None,
@@ -179,24 +187,24 @@ impl<'a> Follower<'a> {
             self.resend.start_again();
             self.tell_taken_out(chain, change)?;
         }
-        if change.connected.len() > MOST_TOLD_BLOCKS {
-            self.note(&format!(
-                "At height {} now, {} blocks further.",
-                change.new.height,
-                change.connected.len()
-            ));
-        } else {
-            self.tell_received(chain, change)?;
-        }
-        self.look(chain)
+        let fork = Height::new(change.old.height.get().saturating_sub(change.reverted.len() as u64));
+        let told = self.told_up_to.get_or_insert(fork);
+        *told = fork.min(*told);
+        self.tell_received(chain, change.new.height)?;
+        self.look(chain, None).map(|_| ())
     }
 
-    /// What the user's addresses received in the blocks that joined the chain.
-    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
-        let first = change.new.height.get().saturating_sub(change.connected.len() as u64) + 1;
+    /// What the user's addresses received in the blocks that were not told of yet, whoever fetched them.
+    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, tip: Height) -> Result<(), WalletError> {
+        let told = self.told_up_to.replace(tip).unwrap_or(tip);
+        let blocks = tip.blocks_since(told);
+        if blocks > MOST_TOLD_BLOCKS {
+            self.note(&format!("At height {tip} now, {blocks} blocks further."));
+            return Ok(());
+        }
         for (address, name) in self.names.clone() {
             let entries = chain.store().read(|reader| reader.activity(&address, MOST_TOLD_ENTRIES))?;
-            for entry in entries.iter().rev().filter(|entry| entry.height.get() >= first) {
+            for entry in entries.iter().rev().filter(|entry| entry.height > told) {
                 if let Some(text) = self.received(&address, &name, entry) {
                     self.tell(&text);
                 }
@@ -225,7 +233,7 @@ impl<'a> Follower<'a> {
 
     /// What a reorganisation took from the user's addresses.
     fn tell_taken_out<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
-        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS) {
+        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS as usize) {
             let body = chain.store().read(|reader| reader.body(id))?;
             for transaction in body.iter().flat_map(|body| &body.transactions) {
                 let payment = &transaction.payment;
@@ -245,23 +253,45 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
-    /// Looks at the outbox: what became of payments since the last look.
-    fn look<S: Store>(&mut self, chain: &Chain<S>) -> Result<(), WalletError> {
-        let survey = chain.store().read::<_, WalletError>(|reader| self.outbox.survey(Some(reader)))?;
+    /// Looks at the outbox: what became of payments since the last look, and what is due to be sent again.
+    fn look<S: Store>(
+        &mut self,
+        chain: &Chain<S>,
+        now: Option<Duration>,
+    ) -> Result<Vec<Command>, WalletError> {
+        let before = self.fates.take();
+        let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
+            let survey = self.outbox.survey(Some(reader))?;
+            let fates = fates(&survey, before.as_ref(), reader)?;
+            Ok((survey, fates))
+        })?;
         for problem in &survey.problems {
             self.note(&format!("warning: {problem}"));
         }
-        let now = fates(&survey);
-        let before = self.fates.replace(now.clone());
-        for (id, fate) in now {
-            let old = before.as_ref().map(|before| before.get(&id).copied());
-            if let Some(text) = told(old, fate) {
-                let what = self.describe(chain, &survey, &id)?;
+        for (name, fate) in &fates {
+            let old = before.as_ref().map(|before| before.get(name).copied());
+            if let Some(text) = told(old, *fate) {
+                let what = self.describe(chain, name)?;
                 self.tell(&format!("{what}: {text}"));
             }
-            self.check_goal(&id, fate);
+            self.check_goal(&name.id, *fate);
         }
-        Ok(())
+        self.fates = Some(fates);
+        Ok(now.map_or(Vec::new(), |now| self.due(&survey, now)))
+    }
+
+    /// Sends what is due again.
+    fn due(&mut self, survey: &Survey, now: Duration) -> Vec<Command> {
+        let pending: Vec<TransactionId> = survey.pending().map(|entry| entry.name.id).collect();
+        let due = self.resend.due(&pending, now);
+        let mut transactions: Vec<Transaction> = survey
+            .pending()
+            .filter(|entry| due.contains(&entry.name.id))
+            .map(|entry| entry.transaction.clone())
+            .collect();
+        // In nonce order, so that none has to be kept aside for an earlier one.
+        transactions.sort_by_key(|transaction| transaction.payment.nonce);
+        if transactions.is_empty() { Vec::new() } else { vec![Command::Send(transactions)] }
     }
 
     /// Ends when the payment that is waited for is confirmed, or never can be.
@@ -270,24 +300,18 @@ impl<'a> Follower<'a> {
             return;
         }
         match fate {
+            Fate::Pending => {}
             Fate::Confirmed(_) => self.done = true,
-            Fate::Open(State::Pending) => {}
-            Fate::Open(State::Conflicting) => self.failed = Some(WalletError::PaymentConflicting { id: *id }),
-            Fate::Open(State::Expired) => self.failed = Some(WalletError::PaymentExpired { id: *id }),
+            Fate::Conflicting => self.failed = Some(WalletError::PaymentConflicting { id: *id }),
+            Fate::Expired => self.failed = Some(WalletError::PaymentExpired { id: *id }),
         }
     }
 
-    fn describe<S: Store>(
-        &self,
-        chain: &Chain<S>,
-        survey: &Survey,
-        id: &TransactionId,
-    ) -> Result<String, WalletError> {
-        let open = survey.unconfirmed.iter().find(|entry| entry.id == *id);
-        let transaction: Option<Transaction> = match open {
-            Some(entry) => Some(entry.transaction.clone()),
-            None => chain.store().read::<_, StoreError>(|reader| {
-                let Some(place) = reader.find_transaction(id)? else { return Ok(None) };
+    fn describe<S: Store>(&self, chain: &Chain<S>, name: &PaymentName) -> Result<String, WalletError> {
+        let transaction: Option<Transaction> = match self.outbox.read(name) {
+            Ok(Some(transaction)) => Some(transaction),
+            _ => chain.store().read::<_, StoreError>(|reader| {
+                let Some(place) = reader.find_transaction(&name.id)? else { return Ok(None) };
                 let body = reader.body(&place.block)?;
                 Ok(body.and_then(|body| body.transactions.into_iter().nth(place.index as usize)))
             })?,
@@ -295,26 +319,10 @@ impl<'a> Follower<'a> {
         Ok(match transaction {
             Some(transaction) => {
                 let payment = &transaction.payment;
-                let sender = common::signature::address_of(&payment.public_key);
-                format!("{} pays {} to {}", self.name(&sender), payment.amount, self.name(&payment.to))
+                format!("{} pays {} to {}", self.name(&name.sender), payment.amount, self.name(&payment.to))
             }
-            None => format!("Payment {}", id.short()),
+            None => format!("Payment {}", name.id.short()),
         })
-    }
-
-    /// Sends what is due again.
-    fn commands<S: Store>(&mut self, chain: &Chain<S>, now: Duration) -> Result<Vec<Command>, WalletError> {
-        let survey = chain.store().read::<_, WalletError>(|reader| self.outbox.survey(Some(reader)))?;
-        let pending: Vec<TransactionId> = survey.pending().map(|entry| entry.id).collect();
-        let due = self.resend.due(&pending, now);
-        let mut transactions: Vec<Transaction> = survey
-            .pending()
-            .filter(|entry| due.contains(&entry.id))
-            .map(|entry| entry.transaction.clone())
-            .collect();
-        // In nonce order, so that none has to be kept aside for an earlier one.
-        transactions.sort_by_key(|transaction| transaction.payment.nonce);
-        Ok(if transactions.is_empty() { Vec::new() } else { vec![Command::Send(transactions)] })
     }
 
     /// Whether following is over.
@@ -330,13 +338,13 @@ impl<'a> Follower<'a> {
             self.failed = Some(WalletError::NobodyHeard { network: self.network.clone(), within: patience });
             return true;
         }
-        if !node.is_caught_up() {
-            self.caught_up_since = None;
+        if !node.has_heard_anybody() {
             return false;
         }
-        // Every miner announces its chain once an interval: after one, all have been heard.
-        let since = *self.caught_up_since.get_or_insert(now.monotonic);
-        self.done = now.monotonic >= since + self.status_interval;
+        // Every miner announces its chain once an interval: after one, all have been heard. A network that
+        // grows faster than that is caught up with again and again, so once is enough.
+        let since = *self.heard_since.get_or_insert(now.monotonic);
+        self.done = node.is_caught_up() && now.monotonic >= since + self.status_interval;
         self.done
     }
 
@@ -345,8 +353,9 @@ impl<'a> Follower<'a> {
         if now.monotonic >= self.look_at {
             self.look_at = now.monotonic + LOOK_EVERY;
             self.watch_keys(node.chain())?;
-            self.look(node.chain())?;
-            commands = self.commands(node.chain(), now.monotonic)?;
+            // Another `wallet sync` on the same data directory may have been faster.
+            self.tell_received(node.chain(), node.tip().height)?;
+            commands = self.look(node.chain(), Some(now.monotonic))?;
         }
         self.last = Some((node.tip().height, now.wall.millis_since(node.tip().time)));
         if self.is_over(node, now) {
@@ -356,10 +365,36 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// What the outbox and the ledger say of each payment.
-fn fates(survey: &Survey) -> HashMap<TransactionId, Fate> {
-    let confirmed = survey.confirmed.iter().map(|(id, height)| (*id, Fate::Confirmed(*height)));
-    confirmed.chain(survey.unconfirmed.iter().map(|entry| (entry.id, Fate::Open(entry.state)))).collect()
+/// What the outbox and the ledger say of each payment. A payment that was confirmed before and is past still
+/// is looked up only if a reorganisation could have changed its block.
+fn fates(
+    survey: &Survey,
+    before: Option<&HashMap<PaymentName, Fate>>,
+    ledger: &dyn Read,
+) -> Result<HashMap<PaymentName, Fate>, StoreError> {
+    let mut fates = HashMap::new();
+    for name in &survey.past {
+        let known =
+            before.and_then(|before| before.get(name)).filter(|fate| matches!(fate, Fate::Confirmed(_)));
+        let still = match known {
+            Some(Fate::Confirmed(height))
+                if ledger.tip()?.height.blocks_since(*height) > SURELY_CONFIRMED =>
+            {
+                known.copied()
+            }
+            _ => None,
+        };
+        let found = || ledger.find_transaction(&name.id);
+        let fate = match still {
+            Some(fate) => fate,
+            None => found()?.map_or(Fate::Conflicting, |place| Fate::Confirmed(place.height)),
+        };
+        fates.insert(*name, fate);
+    }
+    for entry in &survey.open {
+        fates.insert(entry.name, if entry.expired { Fate::Expired } else { Fate::Pending });
+    }
+    Ok(fates)
 }
 
 /// What is worth telling when a payment's fate changes. `old` is `None` before the first look, and
@@ -367,19 +402,18 @@ fn fates(survey: &Survey) -> HashMap<TransactionId, Fate> {
 fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
     let old = old?;
     match new {
-        Fate::Confirmed(height) if !matches!(old, Some(Fate::Confirmed(_))) => {
-            Some(format!("confirmed in block {height}."))
-        }
-        Fate::Open(State::Pending) if matches!(old, Some(Fate::Confirmed(_))) => {
+        _ if old == Some(new) => None,
+        Fate::Confirmed(height) => Some(format!("confirmed in block {height}.")),
+        Fate::Pending if matches!(old, Some(Fate::Confirmed(_))) => {
             Some("a reorganisation took it out of the chain; it is pending again and sent again.".to_owned())
         }
-        Fate::Open(State::Conflicting) if old != Some(new) => {
+        Fate::Pending => None,
+        Fate::Conflicting => {
             Some("it never will be confirmed, for another payment took its place.".to_owned())
         }
-        Fate::Open(State::Expired) if old != Some(new) => {
+        Fate::Expired => {
             Some("it has expired: no block took it in time, and its money is free again.".to_owned())
         }
-        _ => None,
     }
 }
 

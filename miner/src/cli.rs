@@ -1,0 +1,71 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use common::settings::CommonFlags;
+
+/// Hears payments, mines blocks, and serves the chain, until Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "miner", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    flags: CommonFlags,
+    #[command(flatten)]
+    mining: MiningFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Mining")]
+struct MiningFlags {
+    /// Mine with N threads; 0: one fewer than there are cores, at least one
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Do not mine: check, keep and serve the chain only
+    #[arg(long)]
+    no_mine: bool,
+}
+
+/// What the miner does instead of mining.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the rules in force and the network's id, as a file for --network
+    Rules,
+    /// Listen for networks and list those that are heard; --join keeps the rules of one
+    Networks {
+        /// Fetch the rules of this network and keep them, for --network NAME
+        #[arg(long, value_name = "NAME|ID")]
+        join: Option<String>,
+
+        /// How long to listen
+        #[arg(long, value_name = "N", default_value_t = 6,
+              value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
+}
+
+impl Cli {
+    /// The flags as parameters, and what to do; `None` is to mine.
+    pub fn into_parts(mut self) -> (CommonFlags, Option<Command>) {
+        if let Some(threads) = self.mining.threads {
+            self.flags.add("--threads", "threads", threads);
+        }
+        if self.mining.no_mine {
+            self.flags.add("--no-mine", "mine", false);
+        }
+        (self.flags, self.command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,83 @@
+//! What a user is told when the miner cannot do what was asked: one sentence, perhaps a hint, and an exit
+//! code.
+
+use std::io;
+use std::path::PathBuf;
+
+use common::driver::DriverError;
+use common::files::FilesError;
+use common::key_store::KeyStoreError;
+use common::net::{AddressError, BroadcastError};
+use common::settings::SettingsError;
+use common::store::StoreError;
+
+use crate::networks::NetworksError;
+
+/// The exit code of an operation that was refused or failed.
+const REFUSED: u8 = 1;
+/// The exit code when what the user gave is malformed or unknown.
+const USAGE: u8 = 2;
+
+/// Why the miner cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MinerError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("another miner is running on the network {network:?} in {}", directory.display())]
+    AlreadyRunning { network: String, directory: PathBuf },
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
+    #[error(transparent)]
+    Networks(#[from] NetworksError),
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+}
+
+impl MinerError {
+    /// 2 when what the user gave is malformed or unknown, 1 for everything that was refused or failed.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(
+                SettingsError::Files(_)
+                | SettingsError::NameOfBuiltIn { .. }
+                | SettingsError::NameTaken { .. }
+                | SettingsError::NoDataDirectory,
+            ) => REFUSED,
+            Self::Settings(_) | Self::Networks(NetworksError::Malformed { .. }) => USAGE,
+            _ => REFUSED,
+        }
+    }
+
+    /// What the user can do now, where the sentence does not say it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Settings(SettingsError::UnknownNetwork { .. }) => {
+                "`miner networks` lists the networks that are heard, `miner networks --join NAME` keeps one"
+            }
+            Self::AlreadyRunning { .. } => "give a second miner a directory of its own with --data-dir",
+            Self::Store(StoreError::Damaged { .. })
+            | Self::Driver(DriverError::Store(StoreError::Damaged { .. })) => {
+                "the chain can be fetched again from other miners: move the folder miner of the data \
+                 directory away; keys and payments are in other folders"
+            }
+            Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. }))
+            | Self::Broadcast(BroadcastError::Bind { .. }) => {
+                "other ports: --set status_broadcast_port=… and --set transaction_port=…, the same on all \
+                 machines of the network"
+            }
+            Self::Networks(error) => return error.hint(),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

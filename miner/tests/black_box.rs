@@ -1,0 +1,246 @@
+//! The built miner from outside: its flags, its log, its exit codes, and its block server.
+
+mod harness;
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::amount::Amount;
+use common::key_store::KeyStore;
+use common::keys::PrivateKey;
+use common::transaction::Payment;
+use common::wire::{Request, Response, SubmitResult};
+
+use harness::{Miner, Ports, ask, network_of, output, status, status_beyond};
+
+/// Rules under which blocks are found in moments and nothing depends on how fast the machine is.
+const EASY: &str = "difficulty = 16\n";
+
+#[test]
+fn the_rules_that_are_printed_are_a_file_of_the_same_network() {
+    let directory = tempfile::tempdir().unwrap();
+    let printed =
+        output(&["rules", "--name", "lab-7", "--set", "difficulty=20", "--set", "block_reward=2.5"]);
+    assert!(printed.status.success());
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.starts_with("# "), "{text}");
+    for part in ["name = \"lab-7\"", "difficulty = 20", "block_reward = \"2.5\""] {
+        assert!(text.contains(part), "{text}");
+    }
+    let file = directory.path().join("lab-7.toml");
+    fs::write(&file, &text).unwrap();
+    let again = output(&["rules", "--network", file.to_str().unwrap()]);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
+}
+
+#[test]
+fn what_is_unknown_or_malformed_gets_a_sentence_that_names_it_and_exit_code_2() {
+    for (arguments, named) in [
+        (&["--no-such-flag"][..], "--no-such-flag"),
+        (&["no-such-command"], "no-such-command"),
+        (&["rules", "--network", "no-such-network"], "no-such-network"),
+        (&["rules", "--set", "dificulty=20"], "dificulty"),
+        (&["rules", "--set", "difficulty=many"], "difficulty"),
+        (&["rules", "--set", "difficulty=0"], "difficulty"),
+        (&["rules", "--name", "Not A Name"], "Not A Name"),
+        (&["--threads", "-1"], "-1"),
+        (&["--threads", "5000"], "--threads"),
+        (&["--peer", "nowhere"], "nowhere"),
+        (&["networks", "--join", "../evil"], "../evil"),
+        (&["networks", "--seconds", "0"], "--seconds"),
+    ] {
+        let output = output(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.starts_with("error: ") && told.contains(named), "{arguments:?}: {told}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_second_miner_in_one_data_directory_is_refused_until_the_first_is_gone() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let network = network_of(&directory, "lock", EASY);
+    let mut first = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    first.block_server();
+    let mut second = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    let told = second.wait_for("error: ");
+    assert!(told.contains("another miner is running"), "{told}");
+    assert_eq!(second.exit_code(), Some(1));
+    // Also kill -9 frees the directory.
+    first.kill();
+    let mut third = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    third.block_server();
+}
+
+#[test]
+fn ctrl_c_and_sigterm_end_a_miner_within_two_seconds() {
+    for signal in ["INT", "TERM"] {
+        let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+        let network = network_of(&directory, "end", EASY);
+        let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+        miner.wait_for("found block");
+        let asked = Instant::now();
+        miner.signal(signal);
+        assert_eq!(miner.exit_code(), Some(0));
+        assert!(asked.elapsed() < Duration::from_secs(2), "SIG{signal} took {:?}", asked.elapsed());
+        assert!(miner.wait_for("stopped at height").contains("found"));
+    }
+}
+
+#[test]
+fn the_first_run_makes_the_reward_key_and_later_runs_use_it() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let network = network_of(&directory, "key", EASY);
+    let mut first = Miner::start(directory.path(), &network, &ports, &[]);
+    let address = first.wait_for("rewards go to").rsplit(' ').next().unwrap().to_owned();
+    first.wait_for("found block");
+    first.signal("TERM");
+    assert_eq!(first.exit_code(), Some(0));
+    let keys = KeyStore::new(directory.path().join("keys"));
+    assert_eq!(keys.find(&"mining_rewards".parse().unwrap()).unwrap().to_string(), address);
+    let mut second = Miner::start(directory.path(), &network, &ports, &[]);
+    assert!(second.wait_for("rewards go to").ends_with(&address));
+    assert!(!second.wait_for("the chain is").contains("empty"));
+}
+
+#[test]
+fn miners_started_one_after_the_other_and_killed_meet_on_one_chain() {
+    let (one, two, ports) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Ports::free());
+    let network = network_of(&one, "meet", EASY);
+    let mut first = Miner::start(one.path(), &network, &ports, &[]);
+    let first_place = first.block_server();
+    let mut seen = status(first_place);
+    while seen.height.get() < 3 {
+        seen = status_beyond(first_place, seen.tip);
+    }
+    let mut second = Miner::start(two.path(), &network, &ports, &[]);
+    second.wait_for("found a peer");
+    meet(&mut first, &mut second);
+    second.kill();
+    let before = status(first_place).height;
+    let mut second = Miner::start(two.path(), &network, &ports, &["--no-mine"]);
+    meet(&mut first, &mut second);
+    assert!(status(second.block_server()).height >= before);
+}
+
+/// Waits until two miners have the same tip.
+fn meet(one: &mut Miner, other: &mut Miner) {
+    let (one, other) = (one.block_server(), other.block_server());
+    let deadline = Instant::now() + harness::AT_MOST;
+    loop {
+        let (a, b) = (status(one), status(other));
+        if a.tip == b.tip && a.height.get() > 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the tips stay different: {a:?} and {b:?}");
+        let (behind, tip) = if a.work < b.work { (one, a.tip) } else { (other, b.tip) };
+        status_beyond(behind, tip);
+    }
+}
+
+#[test]
+fn a_payment_is_accepted_told_of_and_mined_and_a_bad_one_is_refused() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let key = PrivateKey::generate(2048).unwrap();
+    let rules = format!("{EASY}min_fee = \"0.01\"\n[alloc]\n{} = \"100\"\n", key.address());
+    let network = network_of(&directory, "pay", &rules);
+    let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+    let place = miner.block_server();
+    let id = miner.network_id();
+    let payment = |amount: u64, nonce| {
+        let payment = Payment {
+            version: Default::default(),
+            to: common::address::Address::from_bytes([7; 32]),
+            amount: Amount::from_coins(amount),
+            fee: "0.5".parse().unwrap(),
+            nonce,
+            valid_until: Default::default(),
+            data: b"\x1b[31mred".to_vec(),
+            public_key: Vec::new(),
+        };
+        key.sign_payment(payment, &id)
+    };
+    let good = payment(10, 0);
+    let submitted = ask(place, Request::SubmitTransactions(vec![good.clone(), payment(1_000, 1)]));
+    let Response::Results(results) = submitted else { panic!("{submitted:?}") };
+    assert_eq!(results, [SubmitResult::ACCEPTED, SubmitResult::FUNDS]);
+    let told = miner.wait_for("accepted: 10 from");
+    assert!(told.contains(&key.address().short()) && told.contains("fee 0.5"), "{told}");
+    assert!(miner.wait_for("earned, 0.5 of it fees").contains("1 payment"));
+    let proof = ask(place, Request::GetProof { transaction: good.id() });
+    assert!(matches!(proof, Response::Proof(_)), "{proof:?}");
+}
+
+#[test]
+fn authorities_mine_in_turns_with_any_of_their_keys_and_others_follow_without_mining() {
+    let data = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let ports = Ports::free();
+    let make = |index: usize, name: &str| {
+        let keys = KeyStore::new(data[index].path().join("keys"));
+        keys.create(&name.parse().unwrap(), 2048).unwrap().0.address()
+    };
+    let authorities = [make(0, "mining_rewards"), make(1, "school")];
+    let rules = format!(
+        "difficulty = 8\ntarget_block_seconds = 0\nmin_spacing_ms = 200\nmax_ahead_seconds = 10\n\
+         authority_timeout_seconds = 15\nauthorities = [\"{}\", \"{}\"]\n",
+        authorities[0], authorities[1],
+    );
+    let network = network_of(&data[0], "turns", &rules);
+    let mut miners = [0, 1, 2].map(|index| Miner::start(data[index].path(), &network, &ports, &[]));
+    assert!(miners[1].wait_for("rewards go to").ends_with(&authorities[1].to_string()));
+    miners[2].wait_for("follows the chain without mining");
+    for miner in &mut miners[..2] {
+        for _ in 0..2 {
+            miner.wait_for("found block");
+        }
+    }
+    let [one, other, follower] = &mut miners;
+    meet(one, follower);
+    meet(other, follower);
+}
+
+#[test]
+fn networks_are_listed_joined_and_told_apart_by_their_ids() {
+    let data = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let ports = Ports::free();
+    let flags = ports.flags();
+    let networks = |extra: &[&str]| {
+        let mut arguments =
+            vec!["networks", "--seconds", "1", "--data-dir", data[2].path().to_str().unwrap()];
+        arguments.extend(flags.iter().map(String::as_str));
+        arguments.extend(extra);
+        let output = output(&arguments);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, listed, told) = networks(&[]);
+    assert_eq!((code, listed.trim()), (Some(0), ""));
+    assert!(told.contains("no network was heard"), "{told}");
+    let (code, _, told) = networks(&["--join", "lab"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("error: no network \"lab\" was heard"), "{told}");
+
+    let file = network_of(&data[0], "lab", EASY);
+    let mut one = Miner::start(data[0].path(), &file, &ports, &["--no-mine"]);
+    let id = one.network_id().to_string();
+    one.block_server();
+    let (code, listed, _) = networks(&[]);
+    assert_eq!(code, Some(0));
+    assert!(listed.contains("lab") && listed.contains(&id[..16]), "{listed}");
+
+    let file = network_of(&data[1], "lab", "difficulty = 17\n");
+    let mut two = Miner::start(data[1].path(), &file, &ports, &["--no-mine"]);
+    let other = two.network_id().to_string();
+    two.wait_for("another network");
+    let (code, _, told) = networks(&["--join", "lab"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains(&id[..16]) && told.contains(&other[..16]), "{told}");
+    let (code, joined, told) = networks(&["--join", &other[..16]]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(joined.contains("--network lab"), "{joined}");
+    let (_, listed, _) = networks(&[]);
+    assert!(listed.contains("--network lab"), "{listed}");
+    let rules = output(&["rules", "--network", "lab", "--data-dir", data[2].path().to_str().unwrap()]);
+    assert!(String::from_utf8(rules.stdout).unwrap().contains(&other));
+}

@@ -1,0 +1,310 @@
+//! Networks, homes and running programs for the tests.
+
+use std::fs::{self, File};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use common::address::Address;
+use common::amount::Amount;
+use common::chain::{Audit, Chain};
+use common::files::{DataDirectory, Program};
+use common::key_store::KeyStore;
+use common::rules::Rules;
+use common::settings::rules_to_toml;
+use common::signature::RsaVerifier;
+use common::store::{LmdbStore, Store, Tip};
+use tempfile::TempDir;
+
+/// How long a test waits for anything. On a quiet machine all of it happens within seconds; on a busy one
+/// with unoptimised programs nothing should take a minute.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a test looks whether what it waits for has happened.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// A network that no other test is on.
+pub struct Network {
+    pub rules: Arc<Rules>,
+    pub ports: Ports,
+    directory: TempDir,
+}
+
+/// The UDP ports of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub status: u16,
+    pub transactions: u16,
+}
+
+impl Ports {
+    /// Two that nobody used a moment ago. If somebody takes them all the same, it is another test's network,
+    /// which ignores this one.
+    pub fn free() -> Self {
+        let free =
+            || UdpSocket::bind("127.0.0.1:0").and_then(|socket| Ok((socket.local_addr()?.port(), socket)));
+        let (first, second) = (free().expect("there are ports"), free().expect("there are ports"));
+        Self { status: first.0, transactions: second.0 }
+    }
+}
+
+impl Network {
+    /// Blocks take some thousand hashes, and come at most five times a second.
+    pub fn new() -> Self {
+        Self::with_rules(Rules::default())
+    }
+
+    /// The same, but for what else these rules say.
+    pub fn with_rules(rules: Rules) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let rules = Rules { name, difficulty: 12, target_block_seconds: 0, min_spacing_ms: 200, ..rules };
+        let directory = tempfile::tempdir().expect("there is room for temporary files");
+        fs::write(directory.path().join("network.toml"), rules_to_toml(&rules)).expect("there is room");
+        Self { rules: Arc::new(rules), ports: Ports::free(), directory }
+    }
+
+    /// The data directory of one user.
+    pub fn home(&self, name: &str) -> Home<'_> {
+        Home { network: self, root: self.directory.path().join(name), ports: self.ports }
+    }
+}
+
+/// The data directory of one user, and the ports that this user's programs use.
+pub struct Home<'n> {
+    network: &'n Network,
+    pub root: PathBuf,
+    ports: Ports,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl<'n> Home<'n> {
+    /// The same directory, out of earshot of the others.
+    pub fn cut_off(&self) -> Home<'n> {
+        Home { network: self.network, root: self.root.clone(), ports: Ports::free() }
+    }
+
+    /// Runs `wallet` to its end, whatever that is.
+    pub fn try_wallet(&self, arguments: &[&str]) -> Ended {
+        self.start_wallet(arguments).end()
+    }
+
+    /// Runs `wallet` to its successful end, and gives what it printed.
+    pub fn wallet(&self, arguments: &[&str]) -> String {
+        let ended = self.try_wallet(arguments);
+        assert!(ended.status.success(), "wallet {arguments:?}: {ended:?}");
+        ended.stdout
+    }
+
+    /// Starts `wallet`.
+    pub fn start_wallet(&self, arguments: &[&str]) -> Running {
+        self.start(Path::new(env!("CARGO_BIN_EXE_wallet")), arguments)
+    }
+
+    /// Starts `miner`, with one thread.
+    pub fn start_miner(&self, arguments: &[&str]) -> Running {
+        let miner = Path::new(env!("CARGO_BIN_EXE_wallet")).with_file_name("miner");
+        assert!(miner.exists(), "{} is not built: run `cargo build --workspace` first", miner.display());
+        self.start(&miner, &[&["--threads", "1"], arguments].concat())
+    }
+
+    fn start(&self, program: &Path, arguments: &[&str]) -> Running {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = self.network.directory.path();
+        let log = |kind: &str| {
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            directory.join(format!("{number}-{name}.{kind}"))
+        };
+        let (stdout, stderr) = (log("out"), log("err"));
+        let mut command = Command::new(program);
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("FARTHING_") {
+                command.env_remove(variable);
+            }
+        }
+        let Ports { status, transactions } = self.ports;
+        command
+            .args(arguments)
+            .env("XDG_CONFIG_HOME", directory.join("config"))
+            .env("FARTHING_NETWORK", directory.join("network.toml"))
+            .env("FARTHING_DATA_DIR", &self.root)
+            .env("FARTHING_STATUS_BROADCAST_PORT", status.to_string())
+            .env("FARTHING_TRANSACTION_PORT", transactions.to_string())
+            .env("FARTHING_BLOCK_SERVER_PORT", "0")
+            .env("FARTHING_STATUS_BROADCAST_INTERVAL_MS", "300")
+            .env("FARTHING_TRANSACTION_BROADCAST_INTERVAL_MS", "500")
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("there is room for logs"))
+            .stderr(File::create(&stderr).expect("there is room for logs"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Running { child, stdout, stderr }
+    }
+
+    fn data(&self) -> DataDirectory {
+        DataDirectory::new(&self.root)
+    }
+
+    /// Where a program's store lies.
+    pub fn store_directory(&self, program: Program) -> PathBuf {
+        let rules = &self.network.rules;
+        self.data().program(program, &rules.name, &rules.network_id())
+    }
+
+    fn chain(&self, program: Program) -> Option<Chain<LmdbStore>> {
+        let store = LmdbStore::open_existing(&self.store_directory(program), &self.network.rules);
+        store.expect("the store opens").map(|store| Chain::new(self.network.rules.clone(), store))
+    }
+
+    /// The tip that a program's store has now; `None` before there is a store.
+    pub fn tip(&self, program: Program) -> Option<Tip> {
+        self.chain(program).map(|chain| chain.tip().expect("the store is sound"))
+    }
+
+    /// The height that a program's store has now.
+    pub fn height(&self, program: Program) -> u64 {
+        self.tip(program).map_or(0, |tip| tip.height.get())
+    }
+
+    /// Waits until a program's store has this height.
+    pub fn reach(&self, program: Program, height: u64) {
+        eventually(&format!("height {height} in {}", self.root.display()), || {
+            (self.height(program) >= height).then_some(())
+        });
+    }
+
+    /// Replays a program's chain from genesis.
+    pub fn audit(&self, program: Program) -> Audit {
+        let chain = self.chain(program).expect("there is a store");
+        chain.audit(&RsaVerifier).unwrap_or_else(|error| panic!("{}: {error}", self.root.display()))
+    }
+
+    /// The address of a key.
+    pub fn address(&self, key: &str) -> Address {
+        KeyStore::new(self.data().keys()).find(&key.parse().expect("it is a name")).expect("the key is there")
+    }
+
+    /// What an address has by the chain of the wallet here.
+    pub fn balance(&self, address: &Address) -> Amount {
+        self.chain(Program::Wallet).map_or(Amount::ZERO, |chain| {
+            let account = chain.store().read(|reader| reader.account(address));
+            account.expect("the store is sound").balance
+        })
+    }
+
+    /// Waits until an address has this much by the chain of the wallet here.
+    pub fn wait_for_balance(&self, address: &Address, balance: Amount) {
+        eventually(&format!("a balance of {balance} in {}", self.root.display()), || {
+            (self.balance(address) == balance).then_some(())
+        });
+    }
+
+    /// Waits until an address has at least this much by the chain of the wallet here.
+    pub fn wait_for_at_least(&self, address: &Address, balance: Amount) {
+        eventually(&format!("{balance} or more in {}", self.root.display()), || {
+            (self.balance(address) >= balance).then_some(())
+        });
+    }
+}
+
+/// A program that was started. It is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    /// What it has said so far that is no result: a miner's log, a wallet's notes.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.stderr).expect("the log is there")).into_owned()
+            + &String::from_utf8_lossy(&fs::read(&self.stdout).expect("the log is there"))
+    }
+
+    /// Waits until it has said this.
+    pub fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.said().contains(text) {
+            if let Some(status) = self.child.try_wait().expect("it was started") {
+                // What it said last may have come after the look above.
+                assert!(self.said().contains(text), "{status} before {text:?}: {}", self.said());
+                return;
+            }
+            assert!(Instant::now() < deadline, "waited for {text:?} in vain: {}", self.said());
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it was started").is_none()
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it was started");
+        self.child.wait().expect("it was started");
+    }
+
+    /// Sends it a signal: `INT` is what Ctrl-C sends.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
+        assert!(sent.expect("there is a `kill`").success(), "it had ended: {}", self.said());
+    }
+
+    /// Ends it as Ctrl-C does.
+    pub fn stop(self) {
+        self.signal("INT");
+        let ended = self.end();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it was started") {
+                let read =
+                    |path: &Path| String::from_utf8_lossy(&fs::read(path).expect("it is there")).into_owned();
+                return Ended { status, stdout: read(&self.stdout), stderr: read(&self.stderr) };
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended, and been waited for, before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks again and again until there is something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {} s for {what} in vain", PATIENCE.as_secs());
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// A number that whoever runs the tests may set.
+pub fn number(variable: &str, default: u64) -> u64 {
+    let value = std::env::var(variable).ok();
+    value.map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
+}

@@ -1,0 +1,122 @@
+//! What users do with the two programs.
+
+use std::time::Instant;
+
+use common::amount::Amount;
+use common::files::Program;
+
+use crate::harness::{Home, Network, PATIENCE, Running, eventually};
+
+/// Alice's miner has found some blocks, and her wallet follows it.
+fn alice_with_coins<'n>(network: &'n Network) -> (Home<'n>, Running, Running) {
+    let alice = network.home("alice");
+    alice.wallet(&["new-address", "alice"]);
+    let miner = alice.start_miner(&[]);
+    let sync = alice.start_wallet(&["sync"]);
+    eventually("the key of the miner", || alice.root.join("keys/mining_rewards.pem").exists().then_some(()));
+    alice.wait_for_at_least(&alice.address("mining_rewards"), Amount::from_coins(30));
+    (alice, miner, sync)
+}
+
+#[test]
+fn a_payment_goes_from_one_wallet_to_the_other() {
+    let network = Network::new();
+    let (alice, mut miner, mut sync) = alice_with_coins(&network);
+    let bob = network.home("bob");
+    bob.wallet(&["new-address", "bob"]);
+    let address = bob.address("bob");
+    let mut bobs_sync = bob.start_wallet(&["sync"]);
+
+    let id = alice.wallet(&["send", "mining_rewards", "10", &address.to_string(), "--data", "for lunch"]);
+    let id = id.trim();
+    assert_eq!(id.len(), 64, "{id}");
+    bob.wait_for_balance(&address, Amount::from_coins(10));
+    eventually("the confirmation in Bob's history", || {
+        let history = bob.wallet(&["history", "bob"]);
+        (history.contains(id) && history.contains("for lunch")).then_some(())
+    });
+    eventually("the confirmation in Alice's history", || {
+        let history = alice.wallet(&["history", "mining_rewards"]);
+        (history.contains(id) && !history.contains("pending")).then_some(())
+    });
+    let table = bob.wallet(&["list-addresses"]);
+    assert!(table.contains("bob") && table.contains("10") && table.contains(&address.to_string()), "{table}");
+
+    for running in [&mut miner, &mut sync, &mut bobs_sync] {
+        assert!(running.is_running());
+    }
+    for running in [miner, sync, bobs_sync] {
+        running.stop();
+    }
+    alice.audit(Program::Miner);
+    alice.audit(Program::Wallet);
+    bob.audit(Program::Wallet);
+}
+
+#[test]
+fn sends_in_a_row_all_confirm() {
+    let network = Network::new();
+    let (alice, _miner, _sync) = alice_with_coins(&network);
+    for _ in 0..3 {
+        alice.wallet(&["send", "mining_rewards", "4", "alice"]);
+    }
+    alice.wait_for_balance(&alice.address("alice"), Amount::from_coins(12));
+}
+
+#[test]
+fn sending_can_wait_for_the_confirmation() {
+    let network = Network::new();
+    let (alice, _miner, _sync) = alice_with_coins(&network);
+    let started = Instant::now();
+    alice.wallet(&["send", "mining_rewards", "4", "alice", "--wait"]);
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(alice.balance(&alice.address("alice")), Amount::from_coins(4));
+}
+
+#[test]
+fn without_a_running_sync_once_is_enough() {
+    let network = Network::new();
+    let (alice, _miner, sync) = alice_with_coins(&network);
+    sync.stop();
+    let bob = network.home("bob");
+    bob.wallet(&["new-address", "bob"]);
+    alice.wallet(&["send", "mining_rewards", "4", &bob.address("bob").to_string()]);
+    eventually("the payment", || {
+        bob.wallet(&["sync", "--once"]);
+        (bob.balance(&bob.address("bob")) == Amount::from_coins(4)).then_some(())
+    });
+}
+
+#[test]
+fn commands_run_beside_a_sync_and_each_other() {
+    let network = Network::new();
+    let (alice, _miner, mut sync) = alice_with_coins(&network);
+    std::thread::scope(|scope| {
+        for command in [&["list-addresses"][..], &["history"], &["send", "mining_rewards", "1", "alice"]] {
+            let alice = &alice;
+            scope.spawn(move || (0..8).for_each(|_| drop(alice.wallet(command))));
+        }
+        scope.spawn(|| {
+            (0..3).for_each(|number| drop(alice.wallet(&["new-address", &format!("key-{number}")])))
+        });
+    });
+    alice.wait_for_balance(&alice.address("alice"), Amount::from_coins(8));
+    assert!(sync.is_running());
+    sync.stop();
+    alice.audit(Program::Wallet);
+}
+
+#[test]
+fn a_second_miner_in_a_data_directory_is_refused_until_the_first_is_gone() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let first = home.start_miner(&["--no-mine"]);
+    eventually("the store of the first", || home.tip(Program::Miner));
+    let second = home.start_miner(&["--no-mine"]).end();
+    assert_eq!(second.status.code(), Some(1), "{second:?}");
+    assert!(second.stderr.contains("another miner"), "{second:?}");
+    first.kill();
+    let mut third = home.start_miner(&["--no-mine"]);
+    third.wait_for("listening");
+    third.stop();
+}
