@@ -283,7 +283,7 @@ impl<S: Store> Node<S> {
             let greeted = |(id, _): &(PeerId, Status)| self.peers.get(*id).is_some_and(|peer| peer.greeted);
             let known: Vec<_> = closed.iter().copied().filter(greeted).collect();
             let choice = self.random();
-            let from = if known.is_empty() || choice % 2 == 0 { closed } else { known };
+            let from = if known.is_empty() || choice.is_multiple_of(2) { closed } else { known };
             let Some((id, _)) = from.get((choice >> 1) as usize % from.len().max(1)) else { return };
             self.open(*id, Purpose::Ask);
             if self.peers.get(*id).is_none_or(|peer| peer.ask.is_closed()) {
@@ -325,10 +325,10 @@ impl<S: Store> Node<S> {
             self.misbehaved(id, "it sent more headers than were asked for".to_owned());
             return Ok(());
         }
-        if self.sync.scans.get(&id).is_some_and(|scan| scan.number == number) {
-            if let Some(scan) = self.sync.scans.remove(&id) {
-                return self.scanned(id, scan, headers);
-            }
+        if self.sync.scans.get(&id).is_some_and(|scan| scan.number == number)
+            && let Some(scan) = self.sync.scans.remove(&id)
+        {
+            return self.scanned(id, scan, headers);
         }
         match self.sync.fetch.take_if(|fetch| fetch.headers_asked == Some(number)) {
             Some(fetch) => self.fetched_headers(id, fetch, headers),
@@ -567,10 +567,10 @@ impl<S: Store> Node<S> {
         // Its connection may have been closed while it had nothing to do.
         self.open(peer, Purpose::Ask);
         let number = self.sync.number();
-        if self.ask(peer, Purpose::Ask, request, Asked::Headers(number)) {
-            if let Some(fetch) = &mut self.sync.fetch {
-                fetch.headers_asked = Some(number);
-            }
+        if self.ask(peer, Purpose::Ask, request, Asked::Headers(number))
+            && let Some(fetch) = &mut self.sync.fetch
+        {
+            fetch.headers_asked = Some(number);
         }
     }
 
