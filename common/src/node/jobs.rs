@@ -35,6 +35,8 @@ pub enum Job {
     Transactions(Vec<(TransactionId, Transaction)>),
     /// A block whose header was checked.
     Block {
+        /// Told apart from other checks of the same block by this.
+        number: u64,
         /// The block.
         block: Box<Block>,
         /// Its parent's time.
@@ -49,6 +51,8 @@ pub enum Checked {
     Transactions(Vec<(TransactionId, Result<Arc<CheckedTransaction>, TransactionError>)>),
     /// The block, or what is wrong with it.
     Block {
+        /// That of the job.
+        number: u64,
         /// Its id.
         id: BlockId,
         /// The checked block, without its ledger rules.
@@ -66,9 +70,9 @@ impl Job {
                     .map(|(id, transaction)| (id, checker.transaction(&id, transaction)))
                     .collect(),
             ),
-            Self::Block { block, parent_time } => {
+            Self::Block { number, block, parent_time } => {
                 let id = block.id();
-                Checked::Block { id, result: Box::new(checker.block(*block, parent_time)) }
+                Checked::Block { number, id, result: Box::new(checker.block(*block, parent_time)) }
             }
         }
     }

@@ -7,9 +7,14 @@ pub const MAX_PEERS: usize = 256;
 /// Connections being opened or open to heard peers. Enough to fetch in parallel; few enough that ten
 /// thousand invented statuses cannot make this machine call ten thousand addresses.
 pub const MAX_OUTBOUND: usize = 16;
+/// Of these, so many may be opening at a time to those who claim a better chain: a claim may point at a
+/// black hole, and whoever is honest must not wait behind it. Half, so that bodies and pools find room.
+pub const MAX_CALLS: usize = 8;
+/// While somebody is being called, another with the same claim is left alone for this long.
+pub const CALL_HEDGE_AFTER: Duration = Duration::from_millis(500);
 /// Header chains followed at a time before one has proved more work: liars that stall hold up at most
 /// these, and an honest peer needs one.
-pub const MAX_SCANS: usize = 4;
+pub const MAX_SCANS: usize = 8;
 /// How long a connection may take to open and to say hello. A LAN takes milliseconds.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// How long an answer may take, counted from when it is the next to come. The largest block takes under a
@@ -19,16 +24,37 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 pub const WAIT_STATUS_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a block server holds a request to wait for a status (`PROTOCOL.md`, section 7).
 pub const WAIT_STATUS_HOLD: Duration = Duration::from_secs(10);
+/// A `WaitStatus` follows the answer to the one before after this long: a peer that answers at once,
+/// whatever is asked, makes nobody spin.
+pub const WATCH_SPACING: Duration = Duration::from_millis(100);
 /// After this long without progress another peer is asked the same.
 pub const HEDGE_AFTER: Duration = Duration::from_secs(2);
+/// A fetch that gets fewer than [`SLOW_BLOCKS`] and [`SLOW_BYTES`] in this time does not keep this node
+/// from looking at other chains: somebody may be sending just enough not to seem to stand still.
+pub const SLOW_AFTER: Duration = Duration::from_secs(10);
+/// See [`SLOW_AFTER`].
+pub const SLOW_BLOCKS: usize = 16;
+/// See [`SLOW_AFTER`]: 100 KB a second.
+pub const SLOW_BYTES: usize = 1024 * 1024;
+/// A fetch that nothing at all happened to for this long is given up: three times an answer's time.
+pub const FETCH_PATIENCE: Duration = Duration::from_secs(30);
 /// A connection that nothing is asked of is closed after this long.
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(30);
+/// A server that closes a connection unasked is not at fault when nothing happened on it for this long.
+pub const QUIET_CONNECTION: Duration = Duration::from_secs(5);
 /// First and longest pause after a peer failed; it doubles in between.
 pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// The longest pause.
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
+/// The longest pause of a peer that the user named: he wants it, so it is asked again soon.
+pub const LONGEST_NAMED_BACK_OFF: Duration = Duration::from_secs(10);
 /// How long a peer that broke a rule of the protocol is left alone at first; doubles too.
 pub const FIRST_BAN: Duration = Duration::from_secs(60);
+/// A peer that was reached is remembered for at least this long when unknown ones need its room.
+pub const KEEP_GREETED: Duration = Duration::from_secs(120);
+/// A chain that waits for the clock is looked at again at the latest after this long: its peer may have
+/// left it meanwhile.
+pub const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// Headers held of a chain that has not proved more work yet: 5 MiB with the largest seals. A longer
 /// chain is followed by its work alone, and fetched again once that is proved.
@@ -41,6 +67,8 @@ pub const MAX_BLOCKS_IN_FLIGHT: usize = 256;
 pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
 /// Blocks asked for in one request: one peer's failure delays no more than these.
 pub const BLOCKS_PER_REQUEST: usize = 16;
+/// Peers that are called for the bodies of one chain. A few fill any line.
+pub const MAX_FETCH_PEERS: usize = 4;
 /// Requests for blocks under way with one peer: the second keeps the line busy.
 pub const REQUESTS_PER_PEER: usize = 2;
 /// While catching up, so many blocks or bytes are written in one transaction of the store.
@@ -56,6 +84,9 @@ pub const MAX_BODY_FAILURES: u32 = 6;
 pub const MAX_UNVERIFIED: usize = 40_000;
 /// Transactions in one signature job: 64 · 25 µs, so that a job is neither overhead nor delay.
 pub const TRANSACTIONS_PER_JOB: usize = 64;
+/// Transactions that left the pool and whose signatures need no second check: those of about the last
+/// minute under full load, which a reorganisation brings back. 15 MB with the usual keys.
+pub const MAX_RECENT: usize = 16_384;
 /// Signature jobs for transactions handed out at a time.
 pub const MAX_TRANSACTION_JOBS: usize = 8;
 /// Ids of transactions that were refused for good, so that their copies cost a look-up: 2 MiB.
@@ -70,7 +101,7 @@ pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Blocks in one push to a named peer.
 pub const PUSH_BLOCKS: usize = 64;
-/// Bytes of them: half a frame.
+/// Bytes of them, unless the first alone has more: half a frame.
 pub const PUSH_BYTES: usize = 4 * 1024 * 1024;
 /// Pages of a peer's pool that are read: more ids than any pool holds by default.
 pub const MAX_POOL_PAGES: usize = 8;
@@ -79,10 +110,18 @@ pub const POOL_TRANSACTIONS: usize = 1_024;
 /// After a payment came in, named peers are told this soon.
 pub const RELAY_DEBOUNCE: Duration = Duration::from_millis(200);
 
+/// When a push led to nothing, the same tip is pushed again after this long.
+pub const PUSH_AGAIN: Duration = Duration::from_secs(60);
+/// The same when the peer lacked the parent or had no room: it is fetching something, or its chain changed.
+pub const PUSH_RETRY: Duration = Duration::from_secs(2);
+
 /// Blocks pushed by a caller that do not yet add up to a better chain, per connection.
 pub const MAX_STAGED_BLOCKS: usize = 4_096;
 /// Bytes of them.
 pub const MAX_STAGED_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of them from all callers together: a header's work can be shown many times, so the bound of one
+/// connection is none.
+pub const MAX_STAGED_BYTES_IN_ALL: usize = 96 * 1024 * 1024;
 /// Callers waiting for a status.
 pub const MAX_WAITING: usize = 512;
 

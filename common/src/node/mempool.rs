@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::limits::{MAX_GAP_PER_SENDER, MAX_REFUSED_IDS};
+use super::limits::{MAX_GAP_PER_SENDER, MAX_RECENT, MAX_REFUSED_IDS};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, check_form, not_expired};
@@ -38,8 +38,8 @@ pub enum MempoolError {
     /// It is there already.
     #[error("it is known already")]
     Known,
-    /// It was refused before, and nothing about it can change.
-    #[error("it was refused before")]
+    /// Its signature was found to be wrong before.
+    #[error("its signature was found to be wrong before")]
     RefusedBefore,
     /// It breaks a rule.
     #[error(transparent)]
@@ -63,7 +63,7 @@ impl MempoolError {
     pub fn result(&self) -> SubmitResult {
         match self {
             Self::Known => SubmitResult::KNOWN,
-            Self::RefusedBefore => SubmitResult::FORM,
+            Self::RefusedBefore => SubmitResult::BAD_SIGNATURE,
             Self::Conflict { .. } => SubmitResult::CONFLICT,
             Self::TooManyGaps => SubmitResult::NONCE_GAP,
             Self::Full => SubmitResult::POOL_FULL,
@@ -109,24 +109,38 @@ struct SenderQueue {
     total: u128,
 }
 
-/// The checked transactions of the pool by id, shared with the threads that check blocks.
+/// The checked transactions of the pool by id, and the [`MAX_RECENT`] that left it last, shared with the
+/// threads that check blocks: a payment that a reorganisation brings in another block is not verified again.
 #[derive(Clone, Debug, Default)]
-pub struct PoolIndex(Arc<RwLock<HashMap<TransactionId, Arc<CheckedTransaction>>>>);
+pub struct PoolIndex(Arc<RwLock<Index>>);
+
+#[derive(Debug, Default)]
+struct Index {
+    known: HashMap<TransactionId, Arc<CheckedTransaction>>,
+    /// Those that left the pool, the oldest first; one that came back may be named here more than once.
+    left: VecDeque<TransactionId>,
+}
 
 impl PoolIndex {
     fn insert(&self, transaction: &Arc<CheckedTransaction>) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(transaction.id(), transaction.clone());
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        index.known.insert(transaction.id(), transaction.clone());
     }
 
-    fn remove(&self, id: &TransactionId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    /// A transaction leaves the pool: it is kept for a while, and the one that left longest ago is not.
+    fn leave(&self, id: TransactionId, in_pool: impl Fn(&TransactionId) -> bool) {
+        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        index.left.push_back(id);
+        if index.left.len() > MAX_RECENT {
+            let oldest = index.left.pop_front().filter(|id| !in_pool(id));
+            oldest.and_then(|id| index.known.remove(&id));
+        }
     }
 }
 
 impl KnownTransactions for PoolIndex {
     fn known(&self, id: &TransactionId) -> Option<Arc<CheckedTransaction>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).known.get(id).cloned()
     }
 }
 
@@ -187,7 +201,7 @@ impl Mempool {
         self.ids.range((start, Unbounded)).take(limit).copied().collect()
     }
 
-    /// Whether an id needs no further look: it is here, or was refused for good.
+    /// Whether an id needs no further look: it is here, or its signature is wrong.
     pub fn is_settled(&self, id: &TransactionId) -> bool {
         self.entries.contains_key(id) || self.refused.contains(id)
     }
@@ -195,7 +209,7 @@ impl Mempool {
     /// All that can be said of a transaction before its signature is checked, cheapest first; on success
     /// its sender.
     pub fn check_before_signature(
-        &mut self,
+        &self,
         rules: &Rules,
         transaction: &Transaction,
         id: &TransactionId,
@@ -209,10 +223,7 @@ impl Mempool {
             return Err(MempoolError::RefusedBefore);
         }
         let payment = &transaction.payment;
-        if let Err(error) = check_form(rules, transaction) {
-            self.refused.insert(*id);
-            return Err(error.into());
-        }
+        check_form(rules, transaction)?;
         not_expired(payment, next_height)?;
         let sender = address_of(&payment.public_key);
         let bytes = payment.data.len() + payment.public_key.len() + transaction.signature.len() + 100;
@@ -362,7 +373,7 @@ impl Mempool {
         self.by_priority.remove(&(entry.priority, *id));
         self.by_end.remove(&(payment.valid_until, *id));
         self.ids.remove(id);
-        self.index.remove(id);
+        self.index.leave(*id, |id| self.entries.contains_key(id));
         if let Some(queue) = self.by_sender.get_mut(&sender) {
             queue.by_nonce.remove(&payment.nonce);
             queue.total -= total_units(payment);
@@ -445,10 +456,10 @@ impl RefusedIds {
         if self.set.insert(id) {
             self.order.push_back(id);
         }
-        if self.order.len() > MAX_REFUSED_IDS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.set.remove(&oldest);
-            }
+        if self.order.len() > MAX_REFUSED_IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
         }
     }
 }

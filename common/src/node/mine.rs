@@ -41,7 +41,8 @@ impl Mining {
 
 impl<S: Store> Node<S> {
     pub(super) fn mining_deadline(&self) -> Option<Duration> {
-        self.config.miner?;
+        // Whoever has no pool mines nothing, see `drive_mining`.
+        self.config.miner.filter(|_| self.pool.is_some())?;
         let dirty_at = self.mining.dirty_at.unwrap_or(Duration::MAX);
         Some(self.mining.refresh_at.min(dirty_at))
     }
@@ -66,11 +67,16 @@ impl<S: Store> Node<S> {
             Ok(template) => (Some(Arc::new(template)), Told::Mining(self.tip.id)),
             Err(idle) => (None, Told::Idle(idle)),
         };
+        let changed = match (self.mining.told, told) {
+            // Its number changes with every look at the clock.
+            (Some(Told::Idle(Idle::ClockBehind { .. })), Told::Idle(Idle::ClockBehind { .. })) => false,
+            (before, now) => before != Some(now),
+        };
         let still_idle = template.is_none() && matches!(&self.mining.current, Some((None, _)));
         if !still_idle {
             self.effects.push_back(Effect::Mine(template.clone()));
         }
-        if self.mining.told != Some(told) {
+        if changed {
             self.mining.told = Some(told);
             self.notice(match (&template, told) {
                 (_, Told::Idle(idle)) => Notice::Idle(idle),

@@ -403,9 +403,11 @@ impl<S: Store> Node<S> {
             Input::Request { connection, request } => self.request(connection, request)?,
             Input::CallerGone { connection } => self.caller_gone(connection),
             Input::Checked(Checked::Transactions(results)) => self.transactions_checked(results)?,
-            Input::Checked(Checked::Block { id, result }) => self.block_checked(id, *result)?,
+            Input::Checked(Checked::Block { number, id, result }) => {
+                self.block_checked(number, id, *result)?;
+            }
             Input::Mined { template, nonce, seal } => self.mined(&template, nonce, seal)?,
-            Input::Submit(transactions) => self.relay.submit(transactions),
+            Input::Submit(transactions) => self.submit(&transactions),
         }
         self.drive()
     }
@@ -484,12 +486,13 @@ impl<S: Store> Node<S> {
         }
     }
 
-    /// Whether somebody on this network was heard, and nobody heard has a better chain.
+    /// Whether somebody says that he has no better chain, nobody who may be asked says that he has one,
+    /// and none is being looked at.
     pub fn is_caught_up(&self) -> bool {
-        self.peers.heard_anybody() && !self.sync.is_busy() && self.best_claim().is_none()
+        !self.sync.is_busy() && self.best_claim().is_none() && self.somebody_agrees()
     }
 
-    /// Whether anybody on this network was heard.
+    /// Whether anybody on this network said what chain he has.
     pub fn has_heard_anybody(&self) -> bool {
         self.peers.heard_anybody()
     }

@@ -50,8 +50,8 @@ pub(super) enum Purpose {
 /// What was asked, until its answer has come.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// Headers, for the candidate chain of this peer.
-    Headers,
+    /// Headers, for the candidate that asked with this number.
+    Headers(u64),
     /// Where a named peer's chain leaves this one.
     ForkWithPeer,
     /// These blocks, one answer each.
@@ -97,8 +97,22 @@ impl Link {
         matches!(self.state, State::Open)
     }
 
-    fn is_closed(&self) -> bool {
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening { .. })
+    }
+
+    /// Whether it is being opened, and that since less than `time` ago.
+    pub(super) fn is_opening_for_less_than(&self, time: Duration, now: Duration) -> bool {
+        matches!(self.state, State::Opening { until } if now + CONNECT_DEADLINE < until + time)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Whether it is open and nothing is asked on it.
+    fn is_idle(&self) -> bool {
+        self.is_open() && self.asked.is_empty()
     }
 
     /// How many requests for blocks are under way.
@@ -127,11 +141,13 @@ pub(super) struct Peer {
     pub(super) watch: Link,
     back_off: Duration,
     not_before: Duration,
-    greeted: bool,
+    /// Its chain is not looked at before this: it has to wait for the clock, or for another.
+    held_until: Duration,
+    pub(super) greeted: bool,
     clock_told: bool,
     complained: bool,
-    /// The tip up to which everything was pushed.
-    pub(super) pushed: Option<BlockId>,
+    /// The tip up to which everything was pushed, and until when that is not tried again.
+    pub(super) pushed: Option<(BlockId, Duration)>,
 }
 
 /// All peers, and which connection belongs to whom.
@@ -174,6 +190,7 @@ impl Peers {
                 watch: Link::default(),
                 back_off: Duration::ZERO,
                 not_before: Duration::ZERO,
+                held_until: Duration::ZERO,
                 greeted: false,
                 clock_told: false,
                 complained: false,
@@ -183,8 +200,9 @@ impl Peers {
         id
     }
 
-    /// The peer at this address, added if there is room or one to forget: the one not heard for longest
-    /// that no connection exists with.
+    /// The peer at this address, added if there is room or one to forget: of those that no connection
+    /// exists with, the one not heard for longest, and rather one that was never reached. So a flood of
+    /// invented addresses drives out its own.
     fn at(&mut self, address: SocketAddr, now: Duration) -> Option<PeerId> {
         let target = Target::Address(address);
         if let Some((id, _)) = self.all.iter().find(|(_, peer)| peer.target == target) {
@@ -192,8 +210,9 @@ impl Peers {
         }
         if self.all.len() >= MAX_PEERS {
             let idle = self.all.iter().filter(|(_, peer)| !peer.named && peer.ask.is_closed());
-            let oldest = idle.min_by_key(|(_, peer)| peer.heard_at).map(|(id, _)| *id)?;
-            self.all.remove(&oldest);
+            let kept = |peer: &Peer| peer.greeted && now < peer.heard_at + KEEP_GREETED;
+            let least = idle.min_by_key(|(_, peer)| (kept(peer), peer.heard_at)).map(|(id, _)| *id)?;
+            self.all.remove(&least);
         }
         Some(self.add(target, false, now))
     }
@@ -210,22 +229,51 @@ impl Peers {
         })
     }
 
-    /// A peer proved a better chain: what it failed at before is forgotten.
+    /// A peer gave blocks that became the best chain: what it failed at before is forgotten.
     pub(super) fn proved_useful(&mut self, id: PeerId) {
         if let Some(peer) = self.all.get_mut(&id) {
             peer.back_off = Duration::ZERO;
         }
     }
 
-    /// Everything up to this tip was pushed to a peer.
-    pub(super) fn pushed(&mut self, id: PeerId, tip: BlockId) {
+    /// A peer's chain is not looked at until then.
+    pub(super) fn hold(&mut self, id: PeerId, until: Duration) {
         if let Some(peer) = self.all.get_mut(&id) {
-            peer.pushed = Some(tip);
+            peer.held_until = until;
         }
+    }
+
+    /// A claim turned out to be no better chain, or a lie: only a new one is looked at.
+    pub(super) fn forget_claim(&mut self, id: PeerId, claim: &Status) {
+        if let Some(peer) = self.all.get_mut(&id).filter(|peer| peer.claim.as_ref() == Some(claim)) {
+            peer.claim = None;
+        }
+    }
+
+    /// What there was to push of this tip to a peer was pushed, or could not be: not again until then.
+    pub(super) fn pushed(&mut self, id: PeerId, tip: BlockId, until: Duration) {
+        if let Some(peer) = self.all.get_mut(&id) {
+            peer.pushed = Some((tip, until));
+        }
+    }
+
+    pub(super) fn named(&self) -> Vec<PeerId> {
+        self.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect()
+    }
+
+    /// How many connections are being opened to peers that were heard.
+    pub(super) fn calls(&self) -> usize {
+        self.all.values().filter(|peer| !peer.named && peer.ask.is_opening()).count()
     }
 
     fn outbound(&self) -> usize {
         self.all.values().filter(|peer| !peer.named && !peer.ask.is_closed()).count()
+    }
+
+    /// The connection to a heard peer that has had nothing to do for longest.
+    fn idlest(&self) -> Option<LinkId> {
+        let idle = self.all.values().filter(|peer| !peer.named && peer.ask.is_idle());
+        idle.min_by_key(|peer| peer.ask.active_at).and_then(|peer| peer.ask.id)
     }
 }
 
@@ -234,6 +282,11 @@ impl Peer {
     pub(super) fn may_be_called(&self, now: Duration) -> bool {
         self.not_before <= now
     }
+
+    /// Whether its chain may be looked at now.
+    pub(super) fn may_be_scanned(&self, now: Duration) -> bool {
+        self.may_be_called(now) && self.held_until <= now
+    }
 }
 
 impl<S: Store> Node<S> {
@@ -241,7 +294,6 @@ impl<S: Store> Node<S> {
         if status.instance == self.config.instance || status.block_server_port == 0 {
             return;
         }
-        self.peers.heard_anybody = true;
         let now = self.now.monotonic;
         let Some(id) = self.peers.at(SocketAddr::new(from, status.block_server_port), now) else { return };
         self.claimed(id, status);
@@ -253,7 +305,20 @@ impl<S: Store> Node<S> {
         if let Some(peer) = self.peers.all.get_mut(&id) {
             peer.heard_at = now;
             peer.claim = Some(status);
+            self.peers.heard_anybody = true;
         }
+    }
+
+    /// Whether somebody has a chain that is not better than this node's.
+    pub(super) fn somebody_agrees(&self) -> bool {
+        let mut claims = self.peers.all.values().filter_map(|peer| peer.claim);
+        claims.any(|claim| !beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
+    }
+
+    /// How many peers are known.
+    #[cfg(test)]
+    pub(super) fn known_peers(&self) -> usize {
+        self.peers.all.len()
     }
 
     /// A caller with a block server of its own is a peer as good as one that was heard.
@@ -265,7 +330,7 @@ impl<S: Store> Node<S> {
 
     /// The peer with the best chain of those that claim a better one than this node's and may be called.
     pub(super) fn best_claim(&self) -> Option<(PeerId, Status)> {
-        let claims = self.peers.all.iter().filter(|(_, peer)| peer.may_be_called(self.now.monotonic));
+        let claims = self.peers.all.iter().filter(|(_, peer)| peer.may_be_scanned(self.now.monotonic));
         claims
             .filter_map(|(id, peer)| peer.claim.map(|claim| (*id, claim)))
             .filter(|(_, claim)| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
@@ -274,19 +339,23 @@ impl<S: Store> Node<S> {
             })
     }
 
-    /// Opens a connection unless there is one, or the peer is to be left alone.
+    /// Opens a connection unless there is one, or the peer is to be left alone, or too many are in use.
     pub(super) fn open(&mut self, id: PeerId, purpose: Purpose) {
-        let (now, outbound) = (self.now.monotonic, self.peers.outbound());
-        let number = LinkId(self.peers.number());
+        let now = self.now.monotonic;
         let Some(peer) = self.peers.all.get(&id) else { return };
-        let (named, target) = (peer.named, peer.target.clone());
-        if !peer.may_be_called(now) || (!named && outbound >= MAX_OUTBOUND) {
+        let (named, target, may_be_called) = (peer.named, peer.target.clone(), peer.may_be_called(now));
+        let closed = self.peers.link_mut(id, purpose).is_some_and(|link| link.is_closed());
+        if !closed || !may_be_called {
             return;
         }
+        if !named && self.peers.outbound() >= MAX_OUTBOUND {
+            match self.peers.idlest() {
+                Some(idle) => self.close(idle),
+                None => return,
+            }
+        }
+        let number = LinkId(self.peers.number());
         let Some(link) = self.peers.link_mut(id, purpose) else { return };
-        if !link.is_closed() {
-            return;
-        }
         *link = Link {
             id: Some(number),
             state: State::Opening { until: now + CONNECT_DEADLINE },
@@ -314,13 +383,12 @@ impl<S: Store> Node<S> {
         let Some((id, purpose)) = self.peers.links.get(&number).copied() else { return };
         let (now, wall) = (self.now.monotonic, self.now.wall);
         let to_itself = hello.instance == self.config.instance;
-        self.peers.heard_anybody |= !to_itself;
         let Some(link) = self.peers.link_mut(id, purpose) else { return };
         link.state = State::Open;
         link.active_at = now;
         if to_itself {
             // Its own address among the named peers: never again.
-            self.close(number);
+            self.close_all(id);
             self.peers.all.remove(&id);
             return;
         }
@@ -341,9 +409,14 @@ impl<S: Store> Node<S> {
     }
 
     pub(super) fn disconnected(&mut self, number: LinkId, reason: String) {
-        let Some((id, _)) = self.peers.links.get(&number).copied() else { return };
+        let Some((id, purpose)) = self.peers.links.get(&number).copied() else { return };
+        let now = self.now.monotonic;
+        let link = self.peers.link_mut(id, purpose);
+        let quiet = link.is_some_and(|link| link.is_idle() && link.active_at + QUIET_CONNECTION <= now);
         self.forget_link(number);
-        self.failed(id, reason);
+        if !quiet {
+            self.failed(id, reason);
+        }
     }
 
     /// An answer came: it belongs to the oldest question of its connection.
@@ -357,14 +430,14 @@ impl<S: Store> Node<S> {
             return Ok(());
         };
         match (asked, response) {
-            (Asked::Headers, Response::Headers(headers)) => self.headers_came(id, headers)?,
+            (Asked::Headers(number), Response::Headers(headers)) => self.headers_came(id, number, headers)?,
             (Asked::ForkWithPeer, Response::Headers(headers)) => self.fork_with_peer(id, &headers)?,
             (Asked::Blocks(mut ids), response @ (Response::Block(_) | Response::NotFound(_))) => {
                 let expected = ids.pop_front();
-                if !ids.is_empty() {
-                    if let Some(link) = self.peers.link_mut(id, purpose) {
-                        link.asked.push_front(Asked::Blocks(ids));
-                    }
+                if !ids.is_empty()
+                    && let Some(link) = self.peers.link_mut(id, purpose)
+                {
+                    link.asked.push_front(Asked::Blocks(ids));
                 }
                 match (response, expected) {
                     (Response::Block(block), Some(expected)) if block.id() == expected => {
@@ -395,6 +468,8 @@ impl<S: Store> Node<S> {
             (Asked::Pushed { up_to }, Response::Results(results)) => {
                 self.push_answered(id, up_to, &results)?
             }
+            (Asked::Compact(block), Response::Unsupported(_)) => self.fetch_whole(id, block),
+            (Asked::PoolIds | Asked::Transactions | Asked::Submitted(_), Response::Unsupported(_)) => {}
             (_, Response::Unsupported(number)) => {
                 self.failed(id, format!("it does not support request {number}"));
             }
@@ -406,10 +481,10 @@ impl<S: Store> Node<S> {
     /// Drops a peer's connections and leaves it alone for a while: it could not be reached, was too slow,
     /// or had nothing better after all. No fault.
     pub(super) fn failed(&mut self, id: PeerId, reason: String) {
-        if let Some((target, pause, first)) = self.pause(id, FIRST_BACK_OFF) {
-            if first {
-                self.notice(Notice::PeerFailed { target, reason, pause });
-            }
+        if let Some((target, pause, first)) = self.pause(id, FIRST_BACK_OFF)
+            && first
+        {
+            self.notice(Notice::PeerFailed { target, reason, pause });
         }
     }
 
@@ -420,26 +495,30 @@ impl<S: Store> Node<S> {
         }
     }
 
-    /// Closes everything with a peer and doubles its pause, which is at least `least`. Says whether this
-    /// is the first time since it last answered.
+    /// Closes everything with a peer and doubles its pause, which is at least `least`, unless it was good
+    /// for longer than any pause lasts. Says whether this is the first time since it last answered.
     fn pause(&mut self, id: PeerId, least: Duration) -> Option<(Target, Duration, bool)> {
         let now = self.now.monotonic;
         let peer = self.peers.all.get_mut(&id)?;
-        peer.back_off = (peer.back_off * 2).clamp(least, LONGEST_BACK_OFF.max(least));
-        if peer.named {
-            // Its user wants it: ask again soon, but not in a circle.
-            peer.back_off = peer.back_off.min(Duration::from_secs(10));
+        if now > peer.not_before + LONGEST_BACK_OFF {
+            peer.back_off = Duration::ZERO;
         }
+        let longest = if peer.named { LONGEST_NAMED_BACK_OFF } else { LONGEST_BACK_OFF };
+        peer.back_off = (peer.back_off * 2).max(least).min(longest);
         peer.not_before = now + peer.back_off;
         peer.claim = None;
         let first = !std::mem::replace(&mut peer.complained, true);
         let (target, pause) = (peer.target.clone(), peer.back_off);
-        let links = [peer.ask.id, peer.watch.id];
-        for link in links.into_iter().flatten() {
-            self.close(link);
-        }
+        self.close_all(id);
         self.candidate_peer_gone(id);
         Some((target, pause, first))
+    }
+
+    fn close_all(&mut self, id: PeerId) {
+        let links = self.peers.all.get(&id).map(|peer| [peer.ask.id, peer.watch.id]);
+        for link in links.into_iter().flatten().flatten() {
+            self.close(link);
+        }
     }
 
     fn close(&mut self, number: LinkId) {
@@ -451,6 +530,9 @@ impl<S: Store> Node<S> {
     /// Forgets a connection and what was asked on it; says whether it was known.
     fn forget_link(&mut self, number: LinkId) -> bool {
         let Some((id, purpose)) = self.peers.links.remove(&number) else { return false };
+        if purpose == Purpose::Ask {
+            self.relay.forget_exchange(id);
+        }
         if let Some(link) = self.peers.link_mut(id, purpose) {
             for asked in std::mem::take(link).asked {
                 if let Asked::Submitted(submission) = asked {
@@ -467,7 +549,9 @@ impl<S: Store> Node<S> {
             .all
             .values()
             .flat_map(|peer| [(&peer.ask, Purpose::Ask), (&peer.watch, Purpose::Watch)]);
-        links.filter_map(|(link, purpose)| link_deadline(link, purpose)).min()
+        let ends = links.filter_map(|(link, purpose)| link_deadline(link, purpose));
+        let idle_watches = self.peers.all.values().filter(|peer| peer.named && peer.watch.is_idle());
+        ends.chain(idle_watches.map(|peer| peer.watch.active_at + WATCH_SPACING)).min()
     }
 
     /// Ends what took too long or is no longer needed, and keeps up the connections with named peers.
@@ -487,15 +571,12 @@ impl<S: Store> Node<S> {
                 _ => self.failed(id, "it took too long to answer".to_owned()),
             }
         }
-        let named: Vec<PeerId> =
-            self.peers.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect();
-        for id in named {
+        for id in self.peers.named() {
             self.open(id, Purpose::Watch);
-            let asked = self.peers.get(id).is_some_and(|peer| peer.watch.is_asked(|_| true));
-            let known =
-                self.peers.get(id).and_then(|peer| peer.claim).map_or(BlockId::ZERO, |claim| claim.tip);
-            if !asked {
-                self.ask(id, Purpose::Watch, Request::WaitStatus { tip: known }, Asked::Status);
+            let Some(peer) = self.peers.get(id) else { continue };
+            if peer.watch.is_idle() && peer.watch.active_at + WATCH_SPACING <= now {
+                let tip = peer.claim.map_or(BlockId::ZERO, |claim| claim.tip);
+                self.ask(id, Purpose::Watch, Request::WaitStatus { tip }, Asked::Status);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Payments between nodes: admission to the pool, exchange of pools, what callers ask of the pool, and the
 //! callers that wait for a new tip.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +41,15 @@ pub(super) struct Relay {
     submitted: HashMap<u64, Submitted>,
     next_ticket: u64,
     next_exchange: Duration,
+    /// Whose pools are to be compared with this one's as soon as a connection is open.
+    partners: BTreeSet<PeerId>,
     /// The ids that a peer's pool holds, page by page.
     exchanges: HashMap<PeerId, Exchange>,
-    /// The user's payments, for named peers.
-    outgoing: Vec<Transaction>,
+    /// Payments that came into the pool and that named peers were not told of, and when to tell them.
+    fresh: Vec<TransactionId>,
+    fresh_at: Duration,
+    /// The user's payments, until they are sent to each named peer.
+    outgoing: BTreeMap<PeerId, Vec<(TransactionId, Transaction)>>,
     pub(super) staged: HashMap<ConnectionId, push::Staged>,
 }
 
@@ -63,20 +68,32 @@ impl Relay {
             submitted: HashMap::new(),
             next_ticket: 0,
             next_exchange,
+            partners: BTreeSet::new(),
             exchanges: HashMap::new(),
-            outgoing: Vec::new(),
+            fresh: Vec::new(),
+            fresh_at: Duration::ZERO,
+            outgoing: BTreeMap::new(),
             staged: HashMap::new(),
         }
     }
 
-    pub(super) fn submit(&mut self, transactions: Vec<Transaction>) {
-        // The user's own: what cannot be sent now is sent at the next interval.
-        self.outgoing.extend(transactions);
-        self.outgoing.truncate(POOL_TRANSACTIONS);
+    /// Keeps a payment for a peer, unless it is kept already or there are too many: whoever made it sends
+    /// it again.
+    fn keep_for(&mut self, peer: PeerId, transaction: &Transaction) {
+        let kept = self.outgoing.entry(peer).or_default();
+        let id = transaction.id();
+        if kept.len() < POOL_TRANSACTIONS && kept.iter().all(|(known, _)| *known != id) {
+            kept.push((id, transaction.clone()));
+        }
     }
 
-    pub(super) fn submission_failed(&mut self, id: PeerId, _submission: Submission) {
-        self.exchanges.remove(&id);
+    /// The connection ended before the peer said what became of these.
+    pub(super) fn submission_failed(&mut self, peer: PeerId, submission: Submission) {
+        submission.iter().for_each(|transaction| self.keep_for(peer, transaction));
+    }
+
+    pub(super) fn forget_exchange(&mut self, peer: PeerId) {
+        self.exchanges.remove(&peer);
     }
 
     fn answer(
@@ -115,7 +132,7 @@ impl<S: Store> Node<S> {
             return Err(MempoolError::Known);
         }
         let (chain, next_height) = (&self.chain, self.tip.height.next());
-        let Some(pool) = &mut self.pool else { return Err(MempoolError::Full) };
+        let Some(pool) = &self.pool else { return Err(MempoolError::Full) };
         if self.relay.unverified.len() >= MAX_UNVERIFIED {
             return Err(MempoolError::Full);
         }
@@ -166,8 +183,10 @@ impl<S: Store> Node<S> {
             if result.is_ok() {
                 self.mining.payment_arrived(self.now.monotonic);
                 if !self.config.named_peers.is_empty() {
-                    let soon = self.now.monotonic + RELAY_DEBOUNCE;
-                    self.relay.next_exchange = self.relay.next_exchange.min(soon);
+                    if self.relay.fresh.is_empty() {
+                        self.relay.fresh_at = self.now.monotonic + RELAY_DEBOUNCE;
+                    }
+                    self.relay.fresh.push(id);
                 }
             }
             self.settle(ticket, id, result);
@@ -229,7 +248,7 @@ impl<S: Store> Node<S> {
                 self.transactions_submitted(connection, transactions);
                 return Ok(());
             }
-            Request::SubmitBlocks(blocks) => Response::Results(self.blocks_submitted(connection, blocks)?),
+            Request::SubmitBlocks(blocks) => return self.blocks_submitted(connection, blocks),
             Request::WaitStatus { tip } if tip == self.tip.id && self.waiting.len() < MAX_WAITING => {
                 self.waiting.insert(connection, self.now.monotonic + WAIT_STATUS_HOLD);
                 return Ok(());
@@ -281,13 +300,15 @@ impl<S: Store> Node<S> {
     pub(super) fn relay_deadline(&self) -> Option<Duration> {
         let waiting = self.waiting.values().min().copied();
         let exchange = self.pool.is_some().then_some(self.relay.next_exchange);
-        waiting.into_iter().chain(exchange).min()
+        let fresh = (!self.relay.fresh.is_empty()).then_some(self.relay.fresh_at);
+        [waiting, exchange, fresh].into_iter().flatten().min()
     }
 
     pub(super) fn drive_relay(&mut self) -> Result<(), StoreError> {
         self.hand_out_jobs();
         self.answer_waiting(false);
         self.start_exchange();
+        self.send_fresh();
         self.send_outgoing();
         self.drive_push()
     }
@@ -304,24 +325,55 @@ impl<S: Store> Node<S> {
     /// Compares pools with one other miner at every interval, and with every named peer.
     fn start_exchange(&mut self) {
         let now = self.now.monotonic;
-        if self.pool.is_none() || self.relay.next_exchange > now {
+        if self.pool.is_none() {
             return;
         }
-        self.relay.next_exchange = now + self.config.pool_interval;
+        if self.relay.next_exchange <= now {
+            self.relay.next_exchange = now + self.config.pool_interval;
+            self.choose_partners();
+        }
+        for id in std::mem::take(&mut self.relay.partners) {
+            self.open(id, Purpose::Ask);
+            let Some(link) = self.peers.get(id).map(|peer| &peer.ask) else { continue };
+            if link.is_opening() {
+                self.relay.partners.insert(id);
+            } else if !link.is_asked(|asked| matches!(asked, Asked::PoolIds))
+                && self.ask(id, Purpose::Ask, Request::GetPoolIds { after: None }, Asked::PoolIds)
+            {
+                self.relay.exchanges.insert(id, Exchange::default());
+            }
+        }
+    }
+
+    fn choose_partners(&mut self) {
+        let now = self.now.monotonic;
         let callable = self.peers.all.iter().filter(|(_, peer)| peer.may_be_called(now));
         let (named, heard): (Vec<_>, Vec<_>) = callable.partition(|(_, peer)| peer.named);
         let named: Vec<PeerId> = named.into_iter().map(|(id, _)| *id).collect();
         let heard: Vec<PeerId> =
             heard.into_iter().filter(|(_, peer)| peer.claim.is_some()).map(|(id, _)| *id).collect();
         let chosen = (!heard.is_empty()).then(|| heard[(self.random() % heard.len() as u64) as usize]);
-        for id in named.into_iter().chain(chosen) {
+        self.relay.partners.extend(named.into_iter().chain(chosen));
+    }
+
+    /// Gives named peers the payments that came in since the last time.
+    fn send_fresh(&mut self) {
+        if self.relay.fresh.is_empty() || self.relay.fresh_at > self.now.monotonic {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.relay.fresh);
+        let Some(pool) = &self.pool else { return };
+        let transactions: Vec<Transaction> =
+            fresh.iter().filter_map(|id| pool.get(id)).map(|known| known.transaction().clone()).collect();
+        for id in self.peers.named() {
             self.open(id, Purpose::Ask);
-            let busy = self
-                .peers
-                .get(id)
-                .is_some_and(|peer| peer.ask.is_asked(|asked| matches!(asked, Asked::PoolIds)));
-            if !busy && self.ask(id, Purpose::Ask, Request::GetPoolIds { after: None }, Asked::PoolIds) {
-                self.relay.exchanges.insert(id, Exchange::default());
+            if self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
+                for chunk in transactions.chunks(POOL_TRANSACTIONS) {
+                    self.submit_to(id, chunk.to_vec());
+                }
+            } else {
+                // It is told all at once when it is reached.
+                self.relay.partners.insert(id);
             }
         }
     }
@@ -378,32 +430,37 @@ impl<S: Store> Node<S> {
         }
     }
 
-    pub(super) fn pool_transactions_came(&mut self, transactions: Vec<Transaction>) {
-        for transaction in transactions.into_iter().take(POOL_TRANSACTIONS) {
+    pub(super) fn pool_transactions_came(&mut self, mut transactions: Vec<Transaction>) {
+        transactions.truncate(POOL_TRANSACTIONS);
+        // They come in the order of their ids; in that of their nonces fewer have to be kept aside.
+        transactions.sort_by_key(|transaction| transaction.payment.nonce);
+        for transaction in transactions {
             self.heard_transaction(transaction, None);
         }
     }
 
-    /// Sends the user's own payments to every named peer.
+    /// The user's own payments, for every named peer.
+    pub(super) fn submit(&mut self, transactions: &[Transaction]) {
+        for id in self.peers.named() {
+            transactions.iter().for_each(|transaction| self.relay.keep_for(id, transaction));
+        }
+    }
+
+    /// Sends what is kept for named peers to those that are connected.
     fn send_outgoing(&mut self) {
-        if self.relay.outgoing.is_empty() {
-            return;
-        }
-        let named: Vec<PeerId> =
-            self.peers.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect();
-        if named.is_empty() {
-            self.relay.outgoing.clear();
-        }
-        let mut sent = false;
-        for id in named {
+        let waiting: Vec<PeerId> = self.relay.outgoing.keys().copied().collect();
+        for id in waiting {
             self.open(id, Purpose::Ask);
-            if self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
-                self.submit_to(id, self.relay.outgoing.clone());
-                sent = true;
+            match self.peers.get(id) {
+                Some(peer) if !peer.ask.is_open() => {}
+                peer => {
+                    let exists = peer.is_some();
+                    let kept = self.relay.outgoing.remove(&id).unwrap_or_default();
+                    if exists {
+                        self.submit_to(id, kept.into_iter().map(|(_, transaction)| transaction).collect());
+                    }
+                }
             }
-        }
-        if sent {
-            self.relay.outgoing.clear();
         }
     }
 

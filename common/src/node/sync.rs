@@ -7,12 +7,14 @@
 //! one write of the store. A chain that was too long to hold has its headers fetched again, window by
 //! window, each of which must end in the id that was remembered, so nobody can change it in between.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use super::jobs::Job;
 use super::limits::*;
-use super::peers::{Asked, PeerId, Purpose};
+use super::peers::{Asked, Peer, PeerId, Purpose};
+use super::push::Pushed;
 use super::{Effect, Node, Notice, Source};
 use crate::block::{Block, Body, SealedHeader};
 use crate::chain::{ChainError, MAX_HEADERS, Outcome, ancestors_of, locator};
@@ -22,7 +24,7 @@ use crate::hash::BlockId;
 use crate::store::{Store, StoreError, beats};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
-use crate::wire::{CompactBlock, Request};
+use crate::wire::{CompactBlock, Request, Status};
 
 /// What is being followed.
 #[derive(Default)]
@@ -30,11 +32,21 @@ pub(super) struct Sync {
     scans: BTreeMap<PeerId, Scan>,
     fetch: Option<Fetch>,
     last_told: Duration,
+    /// The block that the user was last told to be ahead of the clock.
+    told_waits: Option<BlockId>,
+    /// Tells questions and jobs apart: an answer to one that is no longer of interest is no answer to the
+    /// next.
+    last_number: u64,
 }
 
 impl Sync {
     pub(super) fn is_busy(&self) -> bool {
         !self.scans.is_empty() || self.fetch.is_some()
+    }
+
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 }
 
@@ -58,8 +70,11 @@ impl Cursor {
 
 /// A chain whose headers are being checked.
 struct Scan {
+    /// The question that it waits for.
+    number: u64,
     started_at: Duration,
-    claimed_tip: BlockId,
+    /// What its peer said when it began.
+    claim: Status,
     /// Where it leaves this node's tree, and how far it is checked; unknown before the first headers.
     from: Option<(Cursor, Cursor)>,
     /// Its checked headers, unless they are too many.
@@ -85,7 +100,8 @@ struct Fetch {
     pending: VecDeque<Pending>,
     /// Windows whose headers have to be fetched again.
     windows: VecDeque<Window>,
-    headers_asked: bool,
+    /// The question for more headers that is open.
+    headers_asked: Option<u64>,
     /// The peer has no more headers.
     complete: bool,
     /// Peers that said they lack one of the bodies.
@@ -96,6 +112,16 @@ struct Fetch {
     connected_at: Duration,
     /// Compact blocks led nowhere: ask for whole ones.
     whole_blocks: bool,
+    /// What came since `measured_at`, and before that: see [`SLOW_AFTER`].
+    measured_at: Duration,
+    blocks_since: usize,
+    bytes_since: usize,
+    slow: bool,
+    /// All bodies that came, for their average size.
+    blocks_in_all: usize,
+    bytes_in_all: usize,
+    /// The caller who pushed the blocks and waits to hear what became of them.
+    pushed: Option<Pushed>,
 }
 
 struct Pending {
@@ -110,11 +136,70 @@ struct Pending {
 enum BodyState {
     Wanted,
     Asked { of: Vec<PeerId>, at: Duration },
-    Checking { from: Option<PeerId>, bytes: usize },
+    Checking { number: u64, from: Option<PeerId>, bytes: usize },
     Ready(Box<CheckedBlock>),
 }
 
 impl Fetch {
+    fn new(peer: Option<PeerId>, start: Cursor, now: Duration) -> Self {
+        Self {
+            peer,
+            end: start,
+            pending: VecDeque::new(),
+            windows: VecDeque::new(),
+            headers_asked: None,
+            complete: false,
+            lacking: BTreeSet::new(),
+            buffered_bytes: 0,
+            progress_at: now,
+            connected_at: now,
+            whole_blocks: false,
+            measured_at: now,
+            blocks_since: 0,
+            bytes_since: 0,
+            slow: false,
+            blocks_in_all: 0,
+            bytes_in_all: 0,
+            pushed: None,
+        }
+    }
+
+    /// Whether it gets on well enough for other chains to wait.
+    fn is_moving(&self, now: Duration) -> bool {
+        !self.slow && now < self.progress_at + HEDGE_AFTER
+    }
+
+    fn came(&mut self, bytes: usize, now: Duration) {
+        self.progress_at = now;
+        self.buffered_bytes += bytes;
+        for (count, more) in [
+            (&mut self.blocks_since, 1),
+            (&mut self.blocks_in_all, 1),
+            (&mut self.bytes_since, bytes),
+            (&mut self.bytes_in_all, bytes),
+        ] {
+            *count += more;
+        }
+    }
+
+    fn measure(&mut self, now: Duration) {
+        if now >= self.measured_at + SLOW_AFTER {
+            let much_to_do = self.pending.len() > SLOW_BLOCKS;
+            self.slow = much_to_do && self.blocks_since < SLOW_BLOCKS && self.bytes_since < SLOW_BYTES;
+            (self.measured_at, self.blocks_since, self.bytes_since) = (now, 0, 0);
+        }
+    }
+
+    /// How many of the next blocks may be asked for, so that what comes finds room.
+    fn window(&self) -> usize {
+        if self.buffered_bytes >= MAX_BUFFERED_BYTES {
+            // Only the block that everything waits for is of use.
+            return 1;
+        }
+        let average = self.bytes_in_all.checked_div(self.blocks_in_all).unwrap_or(0).max(1);
+        (MAX_BUFFERED_BYTES / average).clamp(1, MAX_BLOCKS_IN_FLIGHT)
+    }
+
     /// The pending block with this id, found by its height.
     fn find(&mut self, height: u64, id: &BlockId) -> Option<&mut Pending> {
         let first = self.pending.front()?.header.header.height.get();
@@ -135,8 +220,9 @@ impl Fetch {
 
 impl<S: Store> Node<S> {
     pub(super) fn sync_deadline(&self) -> Option<Duration> {
-        let fetch = self.sync.fetch.as_ref().map(|fetch| fetch.progress_at + HEDGE_AFTER);
-        let ready = self.sync.fetch.as_ref().map(|fetch| fetch.connected_at + CONNECT_AFTER);
+        let fetch = self.sync.fetch.as_ref();
+        let ready = fetch.map(|fetch| fetch.connected_at + CONNECT_AFTER);
+        let fetch = fetch.map(|fetch| fetch.progress_at + HEDGE_AFTER);
         let scans = self.sync.scans.values().map(|scan| scan.started_at + HEDGE_AFTER).min();
         // A deadline that has passed already was acted upon; the next regular tick is soon enough.
         [fetch, ready, scans].into_iter().flatten().filter(|deadline| *deadline > self.now.monotonic).min()
@@ -154,8 +240,10 @@ impl<S: Store> Node<S> {
     }
 
     pub(super) fn drive_sync(&mut self) -> Result<(), StoreError> {
-        self.start_scans()?;
         self.connect_ready()?;
+        self.look_after_fetch();
+        self.adopt_staged();
+        self.start_scans()?;
         self.ask_for_headers();
         self.ask_for_bodies();
         Ok(())
@@ -166,86 +254,99 @@ impl<S: Store> Node<S> {
     /// Follows those who claim a better chain: one first, others when it makes no progress.
     fn start_scans(&mut self) -> Result<(), StoreError> {
         let now = self.now.monotonic;
-        if self.sync.fetch.as_ref().is_some_and(|fetch| now < fetch.progress_at + HEDGE_AFTER) {
+        if self.is_fetching_well() {
             return Ok(());
         }
-        loop {
-            if self.sync.scans.len() >= MAX_SCANS {
-                return Ok(());
-            }
-            let Some((id, claim)) = self.best_unscanned_claim() else { return Ok(()) };
-            self.open(id, Purpose::Ask);
-            if !self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
-                // Being called, or nobody else may be called now: the next input comes back here.
-                return Ok(());
-            }
+        while self.sync.scans.len() < MAX_SCANS {
+            let claims = self.unfollowed_claims(|peer| peer.ask.is_open());
+            let best = claims.into_iter().max_by_key(|(_, claim)| (claim.work, Reverse(claim.tip)));
+            let Some((id, claim)) = best else { break };
             let locator = self.chain.store().read(locator)?;
             let request = Request::GetHeaders { locator, limit: MAX_HEADERS as u32 };
-            if !self.ask(id, Purpose::Ask, request, Asked::Headers) {
-                return Ok(());
+            let number = self.sync.number();
+            if !self.ask(id, Purpose::Ask, request, Asked::Headers(number)) {
+                break;
             }
-            self.sync.scans.insert(
-                id,
-                Scan {
-                    started_at: now,
-                    claimed_tip: claim.tip,
-                    from: None,
-                    held: Vec::new(),
-                    windows: Vec::new(),
-                },
-            );
+            let (held, windows) = (Vec::new(), Vec::new());
+            self.sync.scans.insert(id, Scan { number, started_at: now, claim, from: None, held, windows });
+        }
+        self.call_claimants();
+        Ok(())
+    }
+
+    /// Opens connections to some who claim a better chain. A claim costs nothing to make, so neither its
+    /// work nor how many there are decides who is called first: those reached before have every other
+    /// turn, and chance decides among the rest.
+    fn call_claimants(&mut self) {
+        while self.peers.calls() < MAX_CALLS {
+            let closed = self.unfollowed_claims(|peer| peer.ask.is_closed());
+            let greeted = |(id, _): &(PeerId, Status)| self.peers.get(*id).is_some_and(|peer| peer.greeted);
+            let known: Vec<_> = closed.iter().copied().filter(greeted).collect();
+            let choice = self.random();
+            let from = if known.is_empty() || choice.is_multiple_of(2) { closed } else { known };
+            let Some((id, _)) = from.get((choice >> 1) as usize % from.len().max(1)) else { return };
+            self.open(*id, Purpose::Ask);
+            if self.peers.get(*id).is_none_or(|peer| peer.ask.is_closed()) {
+                // All connections are in use.
+                return;
+            }
         }
     }
 
-    /// The best claim that is not followed yet, leaving out those who claim what is being followed
-    /// already, unless that takes long.
-    fn best_unscanned_claim(&self) -> Option<(PeerId, crate::wire::Status)> {
+    /// Claims of a better chain that are not followed yet, leaving out those of a chain that is being
+    /// followed already, unless that takes long.
+    fn unfollowed_claims(&self, of: impl Fn(&Peer) -> bool) -> Vec<(PeerId, Status)> {
         let now = self.now.monotonic;
-        let young = |scan: &&Scan| now < scan.started_at + HEDGE_AFTER;
-        let followed: BTreeSet<BlockId> =
-            self.sync.scans.values().filter(young).map(|scan| scan.claimed_tip).collect();
-        let mut claims: Vec<_> = self
-            .peers
+        let young = self.sync.scans.values().filter(|scan| now < scan.started_at + HEDGE_AFTER);
+        let called =
+            self.peers.all.values().filter(|peer| peer.ask.is_opening_for_less_than(CALL_HEDGE_AFTER, now));
+        let mut followed: HashSet<BlockId> = young.map(|scan| scan.claim.tip).collect();
+        followed.extend(called.filter_map(|peer| peer.claim).map(|claim| claim.tip));
+        let fetched_from = self.sync.fetch.as_ref().and_then(|fetch| fetch.peer);
+        self.peers
             .all
             .iter()
-            .filter(|(id, peer)| peer.may_be_called(now) && !self.sync.scans.contains_key(id))
-            .filter(|(id, _)| self.sync.fetch.as_ref().is_none_or(|fetch| fetch.peer != Some(**id)))
+            .filter(|(_, peer)| of(peer) && peer.may_be_scanned(now))
+            .filter(|(id, _)| !self.sync.scans.contains_key(id) && fetched_from != Some(**id))
             .filter_map(|(id, peer)| peer.claim.map(|claim| (*id, claim)))
             .filter(|(_, claim)| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
             .filter(|(_, claim)| !followed.contains(&claim.tip))
-            .collect();
-        claims.sort_by_key(|(_, claim)| (claim.work, std::cmp::Reverse(claim.tip)));
-        // Prefer somebody who can be asked at once: a claim of much work costs nothing to make.
-        let open =
-            claims.iter().rev().find(|(id, _)| self.peers.get(*id).is_some_and(|peer| peer.ask.is_open()));
-        open.or(claims.last()).copied()
+            .collect()
     }
 
-    /// Headers of a candidate, being scanned or fetched.
-    pub(super) fn headers_came(&mut self, id: PeerId, headers: Vec<SealedHeader>) -> Result<(), StoreError> {
+    /// Headers of a candidate, being scanned or fetched; of none, when the question is an old one.
+    pub(super) fn headers_came(
+        &mut self,
+        id: PeerId,
+        number: u64,
+        headers: Vec<SealedHeader>,
+    ) -> Result<(), StoreError> {
         if headers.len() > MAX_HEADERS {
             self.misbehaved(id, "it sent more headers than were asked for".to_owned());
             return Ok(());
         }
-        if let Some(scan) = self.sync.scans.remove(&id) {
+        if self.sync.scans.get(&id).is_some_and(|scan| scan.number == number)
+            && let Some(scan) = self.sync.scans.remove(&id)
+        {
             return self.scanned(id, scan, headers);
         }
-        match self.sync.fetch.take() {
-            Some(fetch) if fetch.peer == Some(id) => self.fetched_headers(id, fetch, headers),
-            other => {
-                self.sync.fetch = other;
-                Ok(())
-            }
+        match self.sync.fetch.take_if(|fetch| fetch.headers_asked == Some(number)) {
+            Some(fetch) => self.fetched_headers(id, fetch, headers),
+            None => Ok(()),
         }
     }
 
     fn scanned(&mut self, id: PeerId, mut scan: Scan, headers: Vec<SealedHeader>) -> Result<(), StoreError> {
         let last_window = headers.len() < MAX_HEADERS;
         let mut new = VecDeque::from(headers);
-        if scan.from.is_none() {
+        if scan.held.is_empty() && scan.windows.is_empty() {
             // What the tree already holds needs no second look.
-            let Some(first) = new.front() else { return self.nothing_better(id, &scan) };
-            let Some(mut start) = self.cursor_at(&first.header.previous)? else {
+            let start = match (scan.from, new.front()) {
+                (Some((_, end)), _) => Some(end),
+                (None, Some(first)) => self.cursor_at(&first.header.previous)?,
+                (None, None) => return self.nothing_better(id, &scan),
+            };
+            let Some(mut start) = start else {
                 self.misbehaved(id, "its headers do not begin where they were asked to".to_owned());
                 return Ok(());
             };
@@ -257,6 +358,10 @@ impl<S: Store> Node<S> {
             scan.from = Some((start, start));
         }
         let Some((start, mut end)) = scan.from else { return Ok(()) };
+        if left(&end, new.front()) {
+            self.failed(id, "its chain changed while it was looked at".to_owned());
+            return Ok(());
+        }
         let (mut count, mut waits) = (0, false);
         for header in new {
             match self.check_candidate_header(&end, &header)? {
@@ -268,7 +373,7 @@ impl<S: Store> Node<S> {
                     }
                 }
                 Err(HeaderError::AheadOfClock { ahead_ms }) => {
-                    self.notice(Notice::BlockWaits { id: header.id(), ahead_ms });
+                    self.waits(id, header.id(), ahead_ms);
                     waits = true;
                     break;
                 }
@@ -286,7 +391,11 @@ impl<S: Store> Node<S> {
             self.start_fetch(id, scan, last_window || waits);
             return Ok(());
         }
-        if last_window || waits {
+        if waits {
+            // Nobody's fault, and it may be better in a while.
+            return Ok(());
+        }
+        if last_window {
             return self.nothing_better(id, &scan);
         }
         if !scan.windows.is_empty() {
@@ -299,21 +408,33 @@ impl<S: Store> Node<S> {
             scan.held = Vec::new();
         }
         let request = Request::GetHeaders { locator: vec![end.id()], limit: MAX_HEADERS as u32 };
-        if self.ask(id, Purpose::Ask, request, Asked::Headers) {
+        scan.number = self.sync.number();
+        if self.ask(id, Purpose::Ask, request, Asked::Headers(scan.number)) {
             self.sync.scans.insert(id, scan);
         }
         Ok(())
     }
 
-    /// A peer has no better chain after all. If its headers have less work than it claimed, it is left
+    /// A peer has no better chain after all. If its headers are worse than what it claimed, it is left
     /// alone for a while, longer each time; if this node's chain grew meanwhile, nobody is to blame.
     fn nothing_better(&mut self, id: PeerId, scan: &Scan) -> Result<(), StoreError> {
-        let proved = scan.from.map_or(Work::ZERO, |(_, end)| end.work);
-        let claimed = self.peers.get(id).and_then(|peer| peer.claim).map_or(Work::ZERO, |claim| claim.work);
-        if proved < claimed {
+        let claim = &scan.claim;
+        self.peers.forget_claim(id, claim);
+        let lied = scan.from.is_none_or(|(_, end)| beats(claim.work, &claim.tip, end.work, &end.id()));
+        if lied {
             self.failed(id, "it announced a better chain and did not have one".to_owned());
         }
         Ok(())
+    }
+
+    /// A peer's chain goes on with a block from the future: it is looked at again when its time has come.
+    fn waits(&mut self, id: PeerId, block: BlockId, ahead_ms: u64) {
+        let allowed_ms = u64::from(self.rules().max_ahead_seconds) * 1000;
+        let wait = Duration::from_millis(ahead_ms.saturating_sub(allowed_ms)).min(LONGEST_HOLD);
+        self.peers.hold(id, self.now.monotonic + wait);
+        if self.sync.told_waits.replace(block) != Some(block) {
+            self.notice(Notice::BlockWaits { id: block, ahead_ms });
+        }
     }
 
     /// The place in the tree of a block that is known.
@@ -344,35 +465,54 @@ impl<S: Store> Node<S> {
     // ── Fetching ────────────────────────────────────────────────────────────────────────────────────
 
     fn start_fetch(&mut self, id: PeerId, scan: Scan, complete: bool) {
-        let Some((start, end)) = scan.from else { return };
+        let Some((start, _)) = scan.from else { return };
+        let now = self.now.monotonic;
         if let Some(fetch) = &self.sync.fetch {
-            // One chain at a time; the one under way gives way only when it stands still.
-            let moving = self.now.monotonic < fetch.progress_at + HEDGE_AFTER;
-            if moving || fetch.end.work > end.work {
+            // One chain at a time. One that stands still or crawls gives way to any other that proved more
+            // work than the tip has, however much it promises itself; to itself it need not.
+            let next = fetch.pending.front().map(|pending| pending.id);
+            let same = fetch.peer.is_some() && scan.held.iter().any(|(id, _)| Some(*id) == next);
+            if fetch.is_moving(now) || same {
+                self.peers.hold(id, now + HEDGE_AFTER);
                 return;
             }
         }
-        self.peers.proved_useful(id);
+        self.end_fetch();
         let lean = !scan.windows.is_empty();
-        let mut fetch = Fetch {
-            peer: Some(id),
-            end: start,
-            pending: VecDeque::new(),
-            windows: scan.windows.into(),
-            headers_asked: false,
-            complete: complete && !lean,
-            lacking: BTreeSet::new(),
-            buffered_bytes: 0,
-            progress_at: self.now.monotonic,
-            connected_at: self.now.monotonic,
-            whole_blocks: false,
-        };
+        let mut fetch = Fetch::new(Some(id), start, now);
+        fetch.windows = scan.windows.into();
+        fetch.complete = complete && !lean;
         for (block_id, header) in scan.held {
             fetch.push(block_id, header);
         }
         // Others who were followed to the same end are of use for bodies, not for headers.
-        self.sync.scans.retain(|_, other| other.claimed_tip != scan.claimed_tip);
+        self.sync.scans.retain(|_, other| other.claim.tip != scan.claim.tip);
         self.sync.fetch = Some(fetch);
+    }
+
+    /// Ends the fetch, if there is one, whatever it has got to.
+    fn end_fetch(&mut self) {
+        if let Some(pushed) = self.sync.fetch.take().and_then(|fetch| fetch.pushed) {
+            self.answer_push(pushed);
+        }
+    }
+
+    /// Sees to it that no fetch lasts without end.
+    fn look_after_fetch(&mut self) {
+        let now = self.now.monotonic;
+        let Some(fetch) = &mut self.sync.fetch else { return };
+        fetch.measure(now);
+        let (peer, forgotten) = (fetch.peer, now >= fetch.progress_at + FETCH_PATIENCE);
+        let under_way =
+            |pending: &Pending| matches!(pending.state, BodyState::Checking { .. } | BodyState::Ready(_));
+        let nobody_has_it =
+            peer.is_none() && !fetch.pending.iter().any(under_way) && self.holders_of_fetch().is_empty();
+        if forgotten || nobody_has_it {
+            self.end_fetch();
+            if let Some(peer) = peer {
+                self.failed(peer, "its chain could not be fetched".to_owned());
+            }
+        }
     }
 
     fn fetched_headers(
@@ -381,15 +521,22 @@ impl<S: Store> Node<S> {
         mut fetch: Fetch,
         headers: Vec<SealedHeader>,
     ) -> Result<(), StoreError> {
-        fetch.headers_asked = false;
+        fetch.headers_asked = None;
         let expected = fetch.windows.pop_front();
         let wanted = expected.map_or(MAX_HEADERS, |window| window.count);
+        if expected.is_none() && left(&fetch.end, headers.first()) {
+            // What is here is fetched; where its chain goes on now is found out afterwards.
+            fetch.complete = true;
+            self.sync.fetch = Some(fetch);
+            return Ok(());
+        }
         fetch.complete = headers.len() < wanted || (expected.is_none() && headers.is_empty());
-        for header in headers {
+        let changed = left(&fetch.end, headers.first());
+        for header in headers.into_iter().filter(|_| !changed) {
             match self.check_candidate_header(&fetch.end, &header)? {
                 Ok(block_id) => fetch.push(block_id, header),
                 Err(HeaderError::AheadOfClock { ahead_ms }) => {
-                    self.notice(Notice::BlockWaits { id: header.id(), ahead_ms });
+                    self.waits(id, header.id(), ahead_ms);
                     fetch.complete = true;
                     break;
                 }
@@ -411,15 +558,19 @@ impl<S: Store> Node<S> {
     fn ask_for_headers(&mut self) {
         let Some(fetch) = &self.sync.fetch else { return };
         let Some(peer) = fetch.peer else { return };
-        if fetch.headers_asked || fetch.complete || fetch.pending.len() + MAX_HEADERS > MAX_PENDING_HEADERS {
+        let room = fetch.pending.len() + MAX_HEADERS <= MAX_PENDING_HEADERS;
+        if fetch.headers_asked.is_some() || fetch.complete || !room {
             return;
         }
         let limit = fetch.windows.front().map_or(MAX_HEADERS, |window| window.count) as u32;
         let request = Request::GetHeaders { locator: vec![fetch.end.id()], limit };
-        if self.ask(peer, Purpose::Ask, request, Asked::Headers) {
-            if let Some(fetch) = &mut self.sync.fetch {
-                fetch.headers_asked = true;
-            }
+        // Its connection may have been closed while it had nothing to do.
+        self.open(peer, Purpose::Ask);
+        let number = self.sync.number();
+        if self.ask(peer, Purpose::Ask, request, Asked::Headers(number))
+            && let Some(fetch) = &mut self.sync.fetch
+        {
+            fetch.headers_asked = Some(number);
         }
     }
 
@@ -427,19 +578,15 @@ impl<S: Store> Node<S> {
     fn ask_for_bodies(&mut self) {
         let now = self.now.monotonic;
         let Some(fetch) = &self.sync.fetch else { return };
-        let many = fetch.pending.len() > 2 * BLOCKS_PER_REQUEST;
+        // More peers are worth a call when there is a lot to fetch.
+        let calls = if fetch.pending.len() > 2 * BLOCKS_PER_REQUEST { MAX_FETCH_PEERS } else { 1 };
         let holders = self.holders(fetch);
-        if many {
-            // More peers are worth a call when there is a lot to fetch.
-            for id in holders.iter().take(4) {
-                self.open(*id, Purpose::Ask);
-            }
+        for id in holders.iter().take(calls) {
+            self.open(*id, Purpose::Ask);
         }
         loop {
             let Some(fetch) = &mut self.sync.fetch else { return };
-            // With the buffer full, only the block that everything waits for is of use.
-            let full = fetch.buffered_bytes >= MAX_BUFFERED_BYTES;
-            let window = if full { 1 } else { MAX_BLOCKS_IN_FLIGHT };
+            let window = fetch.window();
             // Whoever has the least to do; a block that somebody sits on is asked of a second peer.
             let free = holders
                 .iter()
@@ -449,19 +596,16 @@ impl<S: Store> Node<S> {
                 .filter(|(_, requests)| *requests < REQUESTS_PER_PEER)
                 .min_by_key(|(_, requests)| *requests);
             let Some((peer, _)) = free else { return };
-            let wanted = |pending: &Pending| match &pending.state {
-                BodyState::Wanted => true,
-                BodyState::Asked { of, at } => now >= *at + HEDGE_AFTER && !of.contains(&peer),
-                _ => false,
+            let of_state = |wanted: &dyn Fn(&BodyState) -> bool| -> Vec<BlockId> {
+                let next = fetch.pending.iter().take(window).filter(|pending| wanted(&pending.state));
+                next.take(BLOCKS_PER_REQUEST).map(|pending| pending.id).collect()
             };
-            let ids: Vec<BlockId> = fetch
-                .pending
-                .iter()
-                .take(window)
-                .filter(|pending| wanted(pending))
-                .take(BLOCKS_PER_REQUEST)
-                .map(|pending| pending.id)
-                .collect();
+            let late = |state: &BodyState| matches!(state, BodyState::Asked { of, at } if now >= *at + HEDGE_AFTER && !of.contains(&peer));
+            let mut ids = of_state(&|state| matches!(state, BodyState::Wanted));
+            if ids.is_empty() {
+                // It would be idle: it may as well try what another takes long for.
+                ids = of_state(&late);
+            }
             if ids.is_empty() {
                 return;
             }
@@ -492,15 +636,18 @@ impl<S: Store> Node<S> {
         }
     }
 
-    /// Who may have the bodies: whoever gave the headers, and those who claim at least this node's work.
+    /// Who may have the bodies: whoever gave the headers, then those who claim a better chain than this
+    /// node's, those reached before first.
     fn holders(&self, fetch: &Fetch) -> Vec<PeerId> {
         let mut holders: Vec<PeerId> = fetch.peer.into_iter().collect();
+        let better = |claim: Status| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id);
         let others = self.peers.all.iter().filter(|(id, peer)| {
             peer.may_be_called(self.now.monotonic)
                 && Some(**id) != fetch.peer
-                && peer.claim.is_some_and(|claim| claim.work > self.tip.work)
+                && peer.claim.is_some_and(better)
         });
-        holders.extend(others.map(|(id, _)| *id));
+        let (reached, unknown): (Vec<_>, Vec<_>) = others.partition(|(_, peer)| peer.greeted);
+        holders.extend(reached.into_iter().chain(unknown).map(|(id, _)| *id));
         holders.retain(|id| !fetch.lacking.contains(id));
         holders
     }
@@ -508,6 +655,7 @@ impl<S: Store> Node<S> {
     pub(super) fn block_came(&mut self, from: PeerId, id: BlockId, block: Block) {
         let bytes = encoded_bytes(&block);
         let now = self.now.monotonic;
+        let number = self.sync.number();
         let Some(fetch) = &mut self.sync.fetch else { return };
         let full = fetch.buffered_bytes + bytes > MAX_BUFFERED_BYTES;
         let is_next = fetch.pending.front().is_some_and(|pending| pending.id == id);
@@ -519,31 +667,32 @@ impl<S: Store> Node<S> {
             pending.state = BodyState::Wanted;
             return;
         }
-        pending.state = BodyState::Checking { from: Some(from), bytes };
+        pending.state = BodyState::Checking { number, from: Some(from), bytes };
         // The header that was checked counts, not the one that came with the body.
         let block =
             Block { header: pending.header.header, seal: pending.header.seal.clone(), body: block.body };
         let parent_time = pending.parent_time;
-        fetch.buffered_bytes += bytes;
-        fetch.progress_at = now;
-        self.effects.push_back(Effect::Check(Job::Block { block: Box::new(block), parent_time }));
+        fetch.came(bytes, now);
+        self.effects.push_back(Effect::Check(Job::Block { number, block: Box::new(block), parent_time }));
     }
 
+    /// A peer does not have a block that was asked of it. That is no fault, but for the one that announced
+    /// the chain.
     pub(super) fn block_not_found(&mut self, from: PeerId, id: &BlockId) {
         let Some(fetch) = &mut self.sync.fetch else { return };
-        fetch.lacking.insert(from);
-        let given_up = fetch.find_by_id(id).is_some_and(|pending| {
+        let Some(pending) = fetch.find_by_id(id) else { return };
+        let BodyState::Asked { of, .. } = &mut pending.state else { return };
+        if !of.contains(&from) {
+            return;
+        }
+        of.retain(|peer| *peer != from);
+        if of.is_empty() {
             pending.state = BodyState::Wanted;
-            pending.failures += 1;
-            pending.failures > MAX_BODY_FAILURES
-        });
-        let source = fetch.peer;
-        if given_up || source == Some(from) {
-            // Whoever announced a chain has its bodies, or has left it.
-            self.sync.fetch = None;
-            if let Some(source) = source {
-                self.failed(source, "it no longer has the chain that it announced".to_owned());
-            }
+        }
+        fetch.lacking.insert(from);
+        if fetch.peer == Some(from) {
+            self.end_fetch();
+            self.failed(from, "it no longer has the chain that it announced".to_owned());
         }
     }
 
@@ -600,7 +749,7 @@ impl<S: Store> Node<S> {
         self.block_came(from, id, Block { header: header.header, seal: header.seal, body });
     }
 
-    fn fetch_whole(&mut self, from: PeerId, id: BlockId) {
+    pub(super) fn fetch_whole(&mut self, from: PeerId, id: BlockId) {
         let Some(fetch) = &mut self.sync.fetch else { return };
         fetch.whole_blocks = true;
         let now = self.now.monotonic;
@@ -612,13 +761,19 @@ impl<S: Store> Node<S> {
 
     pub(super) fn block_checked(
         &mut self,
+        job: u64,
         id: BlockId,
         result: Result<CheckedBlock, BodyError>,
     ) -> Result<(), StoreError> {
         let Some(fetch) = &mut self.sync.fetch else { return Ok(()) };
         let peer = fetch.peer;
+        fetch.progress_at = self.now.monotonic;
         let Some(pending) = fetch.find_by_id(&id) else { return Ok(()) };
-        let BodyState::Checking { from, bytes } = pending.state else { return Ok(()) };
+        let BodyState::Checking { number, from, bytes } = pending.state else { return Ok(()) };
+        if number != job {
+            // Of an earlier attempt: this one's body may be another.
+            return Ok(());
+        }
         match result {
             Ok(block) => pending.state = BodyState::Ready(Box::new(block)),
             Err(error) if error.condemns_block() => {
@@ -629,7 +784,7 @@ impl<S: Store> Node<S> {
                     .store()
                     .write(|writer| condemned.iter().try_for_each(|id| writer.mark_invalid(id)))?;
                 self.notice(Notice::InvalidBlock { id, reason: error.to_string() });
-                self.sync.fetch = None;
+                self.end_fetch();
                 if let Some(peer) = peer {
                     self.misbehaved(peer, format!("its block {} is invalid: {error}", id.short()));
                 }
@@ -638,11 +793,11 @@ impl<S: Store> Node<S> {
                 // Not the block's fault: somebody sent another body.
                 pending.state = BodyState::Wanted;
                 pending.failures += 1;
+                let given_up = pending.failures > MAX_BODY_FAILURES;
                 fetch.buffered_bytes -= bytes;
                 fetch.whole_blocks = true;
-                let given_up = pending_failures(fetch, &id) > MAX_BODY_FAILURES;
                 if given_up || from.is_none() {
-                    self.sync.fetch = None;
+                    self.end_fetch();
                 }
                 if let Some(from) = from {
                     self.misbehaved(from, format!("it sent a wrong body: {error}"));
@@ -674,7 +829,7 @@ impl<S: Store> Node<S> {
             let waited = self.now.monotonic >= fetch.connected_at + CONNECT_AFTER;
             if count == 0 || !(all || full || waited) {
                 if fetch.pending.is_empty() && fetch.complete {
-                    self.sync.fetch = None;
+                    self.end_fetch();
                 }
                 return Ok(());
             }
@@ -692,9 +847,13 @@ impl<S: Store> Node<S> {
                 Some(peer) => Source::Peer(peer.target.clone()),
                 None => Source::Caller,
             };
+            let before = self.tip.id;
             let invalid = self.connect(&blocks, source)?;
+            if let Some(peer) = peer.filter(|_| self.tip.id != before) {
+                self.peers.proved_useful(peer);
+            }
             if invalid {
-                self.sync.fetch = None;
+                self.end_fetch();
                 if let Some(peer) = peer {
                     self.misbehaved(peer, "its chain breaks a rule on the ledger".to_owned());
                 }
@@ -751,7 +910,7 @@ impl<S: Store> Node<S> {
         if fetch.peer == Some(id) {
             fetch.peer = None;
             if !fetch.windows.is_empty() || self.holders_of_fetch().is_empty() {
-                self.sync.fetch = None;
+                self.end_fetch();
             } else if let Some(fetch) = &mut self.sync.fetch {
                 // Others go on with the headers that are here; who has more is found out afterwards.
                 fetch.complete = true;
@@ -763,42 +922,43 @@ impl<S: Store> Node<S> {
         self.sync.fetch.as_ref().map(|fetch| self.holders(fetch)).unwrap_or_default()
     }
 
-    /// Whether a chain is being fetched.
-    pub(super) fn is_fetching(&self) -> bool {
-        self.sync.fetch.is_some()
+    /// How many headers wait for their bodies.
+    #[cfg(test)]
+    pub(super) fn pending_headers(&self) -> usize {
+        self.sync.fetch.as_ref().map_or(0, |fetch| fetch.pending.len())
     }
 
-    /// Takes over a better chain that a caller pushed, its headers checked, when none is being fetched.
-    pub(super) fn adopt_pushed(&mut self, start: Cursor, blocks: Vec<Block>) {
-        let mut fetch = Fetch {
-            peer: None,
-            end: start,
-            pending: VecDeque::new(),
-            windows: VecDeque::new(),
-            headers_asked: false,
-            complete: true,
-            lacking: BTreeSet::new(),
-            buffered_bytes: 0,
-            progress_at: self.now.monotonic,
-            connected_at: self.now.monotonic,
-            whole_blocks: true,
-        };
+    /// Whether a chain is being fetched, and gets on.
+    pub(super) fn is_fetching_well(&self) -> bool {
+        self.sync.fetch.as_ref().is_some_and(|fetch| fetch.is_moving(self.now.monotonic))
+    }
+
+    /// Takes over a better chain that a caller pushed, its headers checked, in the place of a fetch that
+    /// does not get on.
+    pub(super) fn adopt(&mut self, start: Cursor, blocks: Vec<Block>, pushed: Option<Pushed>) {
+        self.end_fetch();
+        let now = self.now.monotonic;
+        let mut fetch = Fetch::new(None, start, now);
+        (fetch.complete, fetch.whole_blocks, fetch.pushed) = (true, true, pushed);
         for block in blocks {
             let (id, bytes, parent_time) =
                 (block.id(), encoded_bytes(&block), fetch.end.ancestors.parent.time);
+            let number = self.sync.number();
             fetch.push(id, block.sealed_header());
             if let Some(pending) = fetch.pending.back_mut() {
-                pending.state = BodyState::Checking { from: None, bytes };
+                pending.state = BodyState::Checking { number, from: None, bytes };
             }
-            fetch.buffered_bytes += bytes;
-            self.effects.push_back(Effect::Check(Job::Block { block: Box::new(block), parent_time }));
+            fetch.came(bytes, now);
+            self.effects.push_back(Effect::Check(Job::Block { number, block: Box::new(block), parent_time }));
         }
         self.sync.fetch = Some(fetch);
     }
 }
 
-fn pending_failures(fetch: &mut Fetch, id: &BlockId) -> u32 {
-    fetch.find_by_id(id).map_or(0, |pending| pending.failures)
+/// Whether a peer that was asked for the headers after `end` has left that chain meanwhile: it then answers
+/// from genesis on.
+fn left(end: &Cursor, first: Option<&SealedHeader>) -> bool {
+    first.is_some_and(|first| first.header.previous != end.id())
 }
 
 fn body_bytes(pending: &Pending) -> usize {

@@ -1,1 +1,10 @@
+//! Tests of the node on a simulated network ([`harness`]).
 
+mod faults;
+mod harness;
+mod mempool;
+mod mining;
+mod payments;
+mod push;
+mod regressions;
+mod sync;
