@@ -445,10 +445,10 @@ impl RefusedIds {
         if self.set.insert(id) {
             self.order.push_back(id);
         }
-        if self.order.len() > MAX_REFUSED_IDS {
-            if let Some(oldest) = self.order.pop_front() {
-                self.set.remove(&oldest);
-            }
+        if self.order.len() > MAX_REFUSED_IDS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
         }
     }
 }

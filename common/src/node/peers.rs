@@ -361,10 +361,10 @@ impl<S: Store> Node<S> {
             (Asked::ForkWithPeer, Response::Headers(headers)) => self.fork_with_peer(id, &headers)?,
             (Asked::Blocks(mut ids), response @ (Response::Block(_) | Response::NotFound(_))) => {
                 let expected = ids.pop_front();
-                if !ids.is_empty() {
-                    if let Some(link) = self.peers.link_mut(id, purpose) {
-                        link.asked.push_front(Asked::Blocks(ids));
-                    }
+                if !ids.is_empty()
+                    && let Some(link) = self.peers.link_mut(id, purpose)
+                {
+                    link.asked.push_front(Asked::Blocks(ids));
                 }
                 match (response, expected) {
                     (Response::Block(block), Some(expected)) if block.id() == expected => {
@@ -406,10 +406,10 @@ impl<S: Store> Node<S> {
     /// Drops a peer's connections and leaves it alone for a while: it could not be reached, was too slow,
     /// or had nothing better after all. No fault.
     pub(super) fn failed(&mut self, id: PeerId, reason: String) {
-        if let Some((target, pause, first)) = self.pause(id, FIRST_BACK_OFF) {
-            if first {
-                self.notice(Notice::PeerFailed { target, reason, pause });
-            }
+        if let Some((target, pause, first)) = self.pause(id, FIRST_BACK_OFF)
+            && first
+        {
+            self.notice(Notice::PeerFailed { target, reason, pause });
         }
     }
 

@@ -416,10 +416,10 @@ impl<S: Store> Node<S> {
         }
         let limit = fetch.windows.front().map_or(MAX_HEADERS, |window| window.count) as u32;
         let request = Request::GetHeaders { locator: vec![fetch.end.id()], limit };
-        if self.ask(peer, Purpose::Ask, request, Asked::Headers) {
-            if let Some(fetch) = &mut self.sync.fetch {
-                fetch.headers_asked = true;
-            }
+        if self.ask(peer, Purpose::Ask, request, Asked::Headers)
+            && let Some(fetch) = &mut self.sync.fetch
+        {
+            fetch.headers_asked = true;
         }
     }
 

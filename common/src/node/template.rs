@@ -9,7 +9,6 @@ use crate::block::{Block, BlockHeader, Body, Reward, Seal};
 use crate::chain::ancestors_of;
 use crate::consensus::{CheckedTransaction, earliest_time, least_leaves};
 use crate::encoding::encode;
-use crate::ledger::Account;
 use crate::merkle;
 use crate::rules::Rules;
 use crate::store::{Read, StoreError};
@@ -108,7 +107,7 @@ pub fn build(
     }
     // The reward, with the most its fixed fields take, and the count of transactions come on top.
     let room = (rules.max_block_bytes as usize).saturating_sub(56 + data.len());
-    let account_of = |address: &Address| reader.account(address).unwrap_or(Account::default());
+    let account_of = |address: &Address| reader.account(address).unwrap_or_default();
     let transactions = pool.select(room, account_of);
     let since_parent = time.millis_since(ancestors.parent.time);
     let need = least_leaves(rules, height, since_parent) as usize;
