@@ -184,7 +184,7 @@ impl Journal {
         };
         info!(
             "reorganisation: a branch with more work takes over: {} left the chain{own}, {} joined it; payments \
-             of the former that are not in the latter wait again",
+             that only the former held wait again",
             words::count(change.reverted.len(), "block"),
             change.connected.len(),
         );
