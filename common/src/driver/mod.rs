@@ -3,8 +3,8 @@
 //!
 //! Three kinds of thread, so that none waits for another's work:
 //! - the loop itself, which alone touches the node and is the only one that writes the store;
-//! - a small tokio runtime with all sockets ([`links`], [`service`], the receivers below);
-//! - one worker a core for signature checks ([`workers`]).
+//! - a small tokio runtime with all sockets (`links`, `service`, the receivers below);
+//! - one worker a core for signature checks (`workers`).
 //!
 //! They meet in two bounded queues. What peers answer and workers finish comes in by the first, and waits
 //! for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
