@@ -274,6 +274,19 @@ impl<S: Store> Node<S> {
         }
     }
 
+    /// What is under way and must come to an end: checks, submissions, exchanges.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        let relay = &self.relay;
+        relay.unverified.len()
+            + relay.in_check.len()
+            + relay.jobs
+            + relay.submitted.len()
+            + relay.exchanges.len()
+            + relay.partners.len()
+            + relay.fresh.len()
+    }
+
     pub(super) fn caller_gone(&mut self, connection: ConnectionId) {
         self.waiting.remove(&connection);
         self.relay.staged.remove(&connection);

@@ -7,4 +7,5 @@ mod mining;
 mod payments;
 mod push;
 mod regressions;
+mod simulation;
 mod sync;

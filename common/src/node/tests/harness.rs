@@ -174,6 +174,8 @@ struct Connection {
     /// Requests that wait for the one in service.
     waiting: VecDeque<Request>,
     in_service: bool,
+    /// Something on it was lost: nothing comes through any more, and neither side is told.
+    broken: bool,
     /// When what was sent last arrives, at the server and at the caller: nothing overtakes.
     last_up: Duration,
     last_down: Duration,
@@ -492,7 +494,7 @@ impl Network {
     }
 
     /// SplitMix64.
-    fn random(&mut self) -> u64 {
+    pub(super) fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.random;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -580,6 +582,7 @@ impl Network {
                 server,
                 waiting: VecDeque::new(),
                 in_service: false,
+                broken: false,
                 last_up: self.now,
                 last_down: self.now,
             },
@@ -637,7 +640,7 @@ impl Network {
         let at = (self.now + delay).max(open.last_down);
         open.last_down = at;
         let (from, to) = (open.server, open.caller);
-        if self.reach(from, to) {
+        if self.carries(id) {
             self.traffic.push(Traffic { from, to, message: Message::Response(response.clone()) });
             self.schedule(at, Event::Response { connection: id, response: Box::new(response) });
         }
@@ -691,7 +694,7 @@ impl Network {
         let at = (self.now + delay).max(open.last_up);
         open.last_up = at;
         let to = open.server;
-        if self.reach(id, to) {
+        if self.carries(connection) {
             self.traffic.push(Traffic { from: id, to, message: Message::Request(request.clone()) });
             self.schedule(at, Event::Request { connection, request });
         }
@@ -708,6 +711,16 @@ impl Network {
                 self.schedule(at, Event::Input(to, Box::new(input)));
             }
         }
+    }
+
+    /// Whether what is sent on a connection arrives; it is broken for good when something does not.
+    fn carries(&mut self, connection: u64) -> bool {
+        let Some(open) = self.connections.get(&connection) else { return false };
+        let carries = !open.broken && self.reach(open.caller, open.server);
+        if let Some(open) = self.connections.get_mut(&connection) {
+            open.broken = !carries;
+        }
+        carries
     }
 
     fn reach(&self, a: MemberId, b: MemberId) -> bool {

@@ -1,0 +1,204 @@
+//! Looking at the chains of those who claim a better one: headers only, until one has proved its work.
+
+use std::cmp::Reverse;
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::{Scan, Window, left};
+use crate::block::SealedHeader;
+use crate::chain::{MAX_HEADERS, locator};
+use crate::consensus::HeaderError;
+use crate::hash::BlockId;
+use crate::node::limits::*;
+use crate::node::peers::{Asked, Peer, PeerId, Purpose};
+use crate::node::{Node, Notice};
+use crate::store::{Store, StoreError, beats};
+use crate::wire::{Request, Status};
+
+impl<S: Store> Node<S> {
+    /// Follows those who claim a better chain: one first, others when it makes no progress.
+    pub(super) fn start_scans(&mut self) -> Result<(), StoreError> {
+        let now = self.now.monotonic;
+        if self.is_fetching_well() {
+            return Ok(());
+        }
+        while self.sync.scans.len() < MAX_SCANS {
+            let claims = self.unfollowed_claims(|peer| peer.ask.is_open());
+            let best = claims.into_iter().max_by_key(|(_, claim)| (claim.work, Reverse(claim.tip)));
+            let Some((id, claim)) = best else { break };
+            let locator = self.chain.store().read(locator)?;
+            let request = Request::GetHeaders { locator, limit: MAX_HEADERS as u32 };
+            let number = self.sync.number();
+            if !self.ask(id, Purpose::Ask, request, Asked::Headers(number)) {
+                break;
+            }
+            let (held, windows) = (Vec::new(), Vec::new());
+            self.sync.scans.insert(id, Scan { number, started_at: now, claim, from: None, held, windows });
+        }
+        self.call_claimants();
+        Ok(())
+    }
+
+    /// Opens connections to some who claim a better chain. A claim costs nothing to make, so neither its
+    /// work nor how many there are decides who is called first: those reached before have every other
+    /// turn, and chance decides among the rest.
+    fn call_claimants(&mut self) {
+        while self.peers.calls() < MAX_CALLS {
+            let closed = self.unfollowed_claims(|peer| peer.ask.is_closed());
+            let greeted = |(id, _): &(PeerId, Status)| self.peers.get(*id).is_some_and(|peer| peer.greeted);
+            let known: Vec<_> = closed.iter().copied().filter(greeted).collect();
+            let choice = self.random();
+            let from = if known.is_empty() || choice.is_multiple_of(2) { closed } else { known };
+            let Some((id, _)) = from.get((choice >> 1) as usize % from.len().max(1)) else { return };
+            self.open(*id, Purpose::Ask);
+            if self.peers.get(*id).is_none_or(|peer| peer.ask.is_closed()) {
+                // All connections are in use.
+                return;
+            }
+        }
+    }
+
+    /// Claims of a better chain that are not followed yet, leaving out those of a chain that is being
+    /// followed already, unless that takes long.
+    fn unfollowed_claims(&self, of: impl Fn(&Peer) -> bool) -> Vec<(PeerId, Status)> {
+        let now = self.now.monotonic;
+        let young = self.sync.scans.values().filter(|scan| now < scan.started_at + HEDGE_AFTER);
+        let called =
+            self.peers.all.values().filter(|peer| peer.ask.is_opening_for_less_than(CALL_HEDGE_AFTER, now));
+        let mut followed: HashSet<BlockId> = young.map(|scan| scan.claim.tip).collect();
+        followed.extend(called.filter_map(|peer| peer.claim).map(|claim| claim.tip));
+        let fetched_from = self.sync.fetch.as_ref().and_then(|fetch| fetch.peer);
+        self.peers
+            .all
+            .iter()
+            .filter(|(_, peer)| of(peer) && peer.may_be_scanned(now))
+            .filter(|(id, _)| !self.sync.scans.contains_key(id) && fetched_from != Some(**id))
+            .filter_map(|(id, peer)| peer.claim.map(|claim| (*id, claim)))
+            .filter(|(_, claim)| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
+            .filter(|(_, claim)| !followed.contains(&claim.tip))
+            .collect()
+    }
+
+    /// Headers of a candidate, being scanned or fetched; of none, when the question is an old one.
+    pub(in crate::node) fn headers_came(
+        &mut self,
+        id: PeerId,
+        number: u64,
+        headers: Vec<SealedHeader>,
+    ) -> Result<(), StoreError> {
+        if headers.len() > MAX_HEADERS {
+            self.misbehaved(id, "it sent more headers than were asked for".to_owned());
+            return Ok(());
+        }
+        if self.sync.scans.get(&id).is_some_and(|scan| scan.number == number)
+            && let Some(scan) = self.sync.scans.remove(&id)
+        {
+            return self.scanned(id, scan, headers);
+        }
+        match self.sync.fetch.take_if(|fetch| fetch.headers_asked == Some(number)) {
+            Some(fetch) => self.fetched_headers(id, fetch, headers),
+            None => Ok(()),
+        }
+    }
+
+    fn scanned(&mut self, id: PeerId, mut scan: Scan, headers: Vec<SealedHeader>) -> Result<(), StoreError> {
+        let last_window = headers.len() < MAX_HEADERS;
+        let mut new = VecDeque::from(headers);
+        if scan.held.is_empty() && scan.windows.is_empty() {
+            // What the tree already holds needs no second look.
+            let start = match (scan.from, new.front()) {
+                (Some((_, end)), _) => Some(end),
+                (None, Some(first)) => self.cursor_at(&first.header.previous)?,
+                (None, None) => return self.nothing_better(id, &scan),
+            };
+            let Some(mut start) = start else {
+                self.misbehaved(id, "its headers do not begin where they were asked to".to_owned());
+                return Ok(());
+            };
+            while let Some(header) = new.front().filter(|header| header.header.previous == start.id()) {
+                let Some(known) = self.cursor_at(&header.id())? else { break };
+                start = known;
+                new.pop_front();
+            }
+            scan.from = Some((start, start));
+        }
+        let Some((start, mut end)) = scan.from else { return Ok(()) };
+        if left(&end, new.front()) {
+            self.failed(id, "its chain changed while it was looked at".to_owned());
+            return Ok(());
+        }
+        let (mut count, mut waits) = (0, false);
+        for header in new {
+            match self.check_candidate_header(&end, &header)? {
+                Ok(block_id) => {
+                    end.advance(&header, block_id);
+                    count += 1;
+                    if scan.windows.is_empty() {
+                        scan.held.push((block_id, header));
+                    }
+                }
+                Err(HeaderError::AheadOfClock { ahead_ms }) => {
+                    self.waits(id, header.id(), ahead_ms);
+                    waits = true;
+                    break;
+                }
+                Err(error) => {
+                    self.misbehaved(id, format!("its block {} breaks a rule: {error}", header.header.height));
+                    return Ok(());
+                }
+            }
+        }
+        scan.from = Some((start, end));
+        if beats(end.work, &end.id(), self.tip.work, &self.tip.id) {
+            if !scan.windows.is_empty() {
+                scan.windows.push(Window { last: end.id(), count });
+            }
+            self.start_fetch(id, scan, last_window || waits);
+            return Ok(());
+        }
+        if waits {
+            // Nobody's fault, and it may be better in a while.
+            return Ok(());
+        }
+        if last_window {
+            return self.nothing_better(id, &scan);
+        }
+        if !scan.windows.is_empty() {
+            scan.windows.push(Window { last: end.id(), count });
+        } else if scan.held.len() >= MAX_HELD_HEADERS {
+            let windows = scan.held.chunks(MAX_HEADERS);
+            scan.windows = windows
+                .filter_map(|window| Some(Window { last: window.last()?.0, count: window.len() }))
+                .collect();
+            scan.held = Vec::new();
+        }
+        let request = Request::GetHeaders { locator: vec![end.id()], limit: MAX_HEADERS as u32 };
+        scan.number = self.sync.number();
+        if self.ask(id, Purpose::Ask, request, Asked::Headers(scan.number)) {
+            self.sync.scans.insert(id, scan);
+        }
+        Ok(())
+    }
+
+    /// A peer has no better chain after all. If its headers are worse than what it claimed, it is left
+    /// alone for a while, longer each time; if this node's chain grew meanwhile, nobody is to blame.
+    fn nothing_better(&mut self, id: PeerId, scan: &Scan) -> Result<(), StoreError> {
+        let claim = &scan.claim;
+        self.peers.forget_claim(id, claim);
+        let lied = scan.from.is_none_or(|(_, end)| beats(claim.work, &claim.tip, end.work, &end.id()));
+        if lied {
+            self.failed(id, "it announced a better chain and did not have one".to_owned());
+        }
+        Ok(())
+    }
+
+    /// A peer's chain goes on with a block from the future: it is looked at again when its time has come.
+    pub(super) fn waits(&mut self, id: PeerId, block: BlockId, ahead_ms: u64) {
+        let allowed_ms = u64::from(self.rules().max_ahead_seconds) * 1000;
+        let wait = Duration::from_millis(ahead_ms.saturating_sub(allowed_ms)).min(LONGEST_HOLD);
+        self.peers.hold(id, self.now.monotonic + wait);
+        if self.sync.told_waits.replace(block) != Some(block) {
+            self.notice(Notice::BlockWaits { id: block, ahead_ms });
+        }
+    }
+}
