@@ -43,11 +43,3 @@ pub(crate) mod testing;
 pub mod time;
 pub mod transaction;
 pub mod wire;
-
-/// A random number from the operating system, for what has to differ from run to run. Only programs call this.
-///
-/// # Errors
-/// When the system has none to give.
-pub fn random_u64() -> std::io::Result<u64> {
-    Ok(getrandom::u64()?)
-}

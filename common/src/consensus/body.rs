@@ -1,7 +1,9 @@
 //! The rules of a body by itself (rules 9 to 12 of `PROTOCOL.md`, section 6, and of 13 what needs no
 //! ledger).
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::thread;
 
 use super::transaction::{CheckedTransaction, TransactionError, check_transaction, data_fits, not_expired};
 use crate::address::Address;
@@ -13,6 +15,7 @@ use crate::merkle;
 use crate::rules::Rules;
 use crate::signature::{SignatureVerifier, address_of};
 use crate::time::{Height, Timestamp};
+use crate::transaction::Transaction;
 
 /// Which rule a body breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,10 +117,14 @@ impl CheckedBlock {
 }
 
 /// Transactions that were checked before, by their id: a signature is verified once in its life.
-pub trait KnownTransactions {
+pub trait KnownTransactions: Sync {
     /// The checked transaction with this id, if it is known.
     fn known(&self, id: &TransactionId) -> Option<Arc<CheckedTransaction>>;
 }
+
+/// From so many transactions on they are shared out among the cores: less than a millisecond of signature
+/// checks is not worth a thread.
+const PARALLEL_FROM: usize = 64;
 
 /// Knows nothing.
 pub struct NothingKnown;
@@ -147,22 +154,55 @@ pub fn check_body(
     let fees = transactions.iter().map(|transaction| transaction.payment.fee);
     reward_is_exact(rules, &reward, fees)?;
     reward_goes_to_sealer(&header, &reward)?;
-    let mut checked = Vec::with_capacity(transactions.len());
-    for (index, transaction) in transactions.into_iter().enumerate() {
-        let id = TransactionId::from_bytes(encoded.leaves[index + 1]);
-        let transaction = match known.known(&id) {
-            Some(known) => Ok(known),
-            None => check_transaction(rules, network, transaction, verifier).map(Arc::new),
+    let ids = encoded.leaves[1..].iter().map(|leaf| TransactionId::from_bytes(*leaf));
+    let check = |(id, transaction): (TransactionId, Transaction)| {
+        let checked = match known.known(&id) {
+            Some(known) => known,
+            None => Arc::new(check_transaction(rules, network, transaction, verifier)?),
         };
-        checked.push(
-            transaction
-                .and_then(|transaction| {
-                    not_expired(transaction.payment(), header.header.height).map(|()| transaction)
-                })
-                .map_err(|error| BodyError::Transaction { index, error })?,
-        );
+        not_expired(checked.payment(), header.header.height).map(|()| checked)
+    };
+    let transactions = check_each(ids.zip(transactions).collect(), &check)
+        .map_err(|(index, error)| BodyError::Transaction { index, error })?;
+    Ok(CheckedBlock { id: header.id(), header, reward, transactions, encoded_body: encoded.bytes })
+}
+
+/// Checks transactions in order, or many of them on all cores; of several wrong ones, the first counts.
+fn check_each<T: Send>(
+    mut transactions: Vec<(TransactionId, Transaction)>,
+    check: &(impl Fn((TransactionId, Transaction)) -> Result<T, TransactionError> + Sync),
+) -> Result<Vec<T>, (usize, TransactionError)> {
+    let threads = if transactions.len() < PARALLEL_FROM {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    };
+    let share = transactions.len().div_ceil(threads).max(1);
+    let mut parts = Vec::with_capacity(threads);
+    while transactions.len() > share {
+        let rest = transactions.split_off(share);
+        parts.push(std::mem::replace(&mut transactions, rest));
     }
-    Ok(CheckedBlock { id: header.id(), header, reward, transactions: checked, encoded_body: encoded.bytes })
+    let in_order = |first: usize, part: Vec<_>| -> Result<Vec<T>, _> {
+        let numbered = part.into_iter().enumerate();
+        numbered.map(|(place, one)| check(one).map_err(|error| (first + place, error))).collect()
+    };
+    thread::scope(|scope| {
+        let last = parts.len() * share;
+        let others: Vec<_> = parts
+            .into_iter()
+            .enumerate()
+            .map(|(number, part)| scope.spawn(move || in_order(number * share, part)))
+            .collect();
+        let last = in_order(last, transactions);
+        let mut checked = Vec::new();
+        for part in others {
+            // A panic is passed on as it would be without threads.
+            checked.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        checked.extend(last?);
+        Ok(checked)
+    })
 }
 
 /// A body's encoding and its Merkle leaves, made in one pass.
@@ -172,7 +212,7 @@ struct EncodedBody {
 }
 
 impl EncodedBody {
-    fn new(reward: &Reward, transactions: &[crate::transaction::Transaction]) -> Self {
+    fn new(reward: &Reward, transactions: &[Transaction]) -> Self {
         let mut bytes = encode(reward);
         let mut leaves = vec![merkle::leaf(&bytes)];
         encode_into(&(transactions.len() as u64), &mut bytes);

@@ -71,8 +71,12 @@ impl Links {
     pub(super) fn send(&mut self, link: LinkId, request: Request) {
         let full = self.open.get(&link).is_some_and(|link| link.requests.try_send(request).is_err());
         if full {
-            // It writes more slowly than it is asked: its deadline will end it.
+            // It reads more slowly than it is asked, or is just ending: either way it is of no more use.
             self.disconnect(link);
+            let (events, reason) = (self.events.clone(), "it does not read what it is asked".to_owned());
+            let ended =
+                async move { events.send(Event::Input(Input::Disconnected { link, reason })).await.is_ok() };
+            self.runtime.spawn(ended);
         }
     }
 

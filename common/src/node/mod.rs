@@ -415,6 +415,12 @@ impl<S: Store> Node<S> {
     /// Does what is due. Called at [`Node::next_deadline`], and harmless at any other time.
     pub fn tick(&mut self, now: Now) -> Result<(), StoreError> {
         self.now = now;
+        let tip = self.chain.tip()?;
+        if tip != self.tip {
+            // Another process works on the same store: a second `wallet sync`, say.
+            self.tip = tip;
+            self.mining.invalidate();
+        }
         self.drive()
     }
 

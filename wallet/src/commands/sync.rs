@@ -78,5 +78,6 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
 }
 
 fn random() -> Result<u64, WalletError> {
-    common::random_u64().map_err(|source| WalletError::System { action: "get random numbers", source })
+    getrandom::u64()
+        .map_err(|error| WalletError::System { action: "get random numbers", source: error.into() })
 }

@@ -252,6 +252,24 @@ fn rule_13_every_payment_is_valid_by_itself() {
     }
 }
 
+/// Large bodies are checked on all cores: the answer is the same as one by one.
+#[test]
+fn of_many_payments_the_order_is_kept_and_the_first_wrong_one_is_named() {
+    for count in [63, 64, 65, 150] {
+        let case = Case::with_payments(count);
+        let checked = case.check_knowing(&NothingKnown, &StandIn).unwrap();
+        assert_eq!(checked.to_block().body, case.block.body);
+        let last = count as usize - 1;
+        for wrong in [[0, last], [last / 2, last / 2 + 1], [last - 1, last]] {
+            let result = Case::with_payments(count).with(|case| {
+                wrong.iter().for_each(|place| case.block.body.transactions[*place].signature[0] ^= 1);
+            });
+            let error = TransactionError::BadSignature;
+            assert_eq!(result, Err(BodyError::Transaction { index: wrong[0], error }));
+        }
+    }
+}
+
 #[test]
 fn rule_13_no_payment_is_expired_at_the_blocks_height() {
     let at = |height| {

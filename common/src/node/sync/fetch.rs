@@ -343,17 +343,18 @@ impl<S: Store> Node<S> {
                 }
             }
             Err(error) => {
-                // Not the block's fault: somebody sent another body.
+                // Not the block's fault: somebody sent another body, or with the header another's seal.
+                let seal = matches!(error, BodyError::RewardNotToSealer { .. });
                 pending.state = BodyState::Wanted;
                 pending.failures += 1;
                 let given_up = pending.failures > MAX_BODY_FAILURES;
                 fetch.buffered_bytes -= bytes;
                 fetch.whole_blocks = true;
-                if given_up || from.is_none() {
+                if given_up || seal || from.is_none() {
                     self.end_fetch();
                 }
-                if let Some(from) = from {
-                    self.misbehaved(from, format!("it sent a wrong body: {error}"));
+                if let Some(culprit) = if seal { peer } else { from } {
+                    self.misbehaved(culprit, format!("it sent a wrong body or seal: {error}"));
                 }
             }
         }
