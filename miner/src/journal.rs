@@ -318,7 +318,9 @@ impl Journal {
                 "waiting for the authority whose turn it is; if it makes no block, this one's turn comes at {}",
                 words::moment(until, now)
             ),
-            Idle::NotOurTurn { until } => debug!("idle until {}", words::moment(until, now)),
+            Idle::NotOurTurn { until } | Idle::TooSoon { until } => {
+                debug!("idle until {}", words::moment(until, now))
+            }
             Idle::NoAuthority => info!("idle: this miner's key is not one of the network's authorities"),
             Idle::ClockBehind { behind_ms } => info!(
                 "idle: the next block would be {} ahead of this machine's clock, and others take none more than \

@@ -70,6 +70,8 @@ impl<S: Store> Node<S> {
         let changed = match (self.mining.told, told) {
             // Its number changes with every look at the clock.
             (Some(Told::Idle(Idle::ClockBehind { .. })), Told::Idle(Idle::ClockBehind { .. })) => false,
+            // Over in a moment.
+            (_, Told::Idle(Idle::TooSoon { .. })) => false,
             (before, now) => before != Some(now),
         };
         let still_idle = template.is_none() && matches!(&self.mining.current, Some((None, _)));

@@ -388,6 +388,7 @@ impl<S: Store> Node<S> {
     /// Takes in what happened. Errors are those of the store, and final: the node must not go on.
     pub fn handle(&mut self, input: Input, now: Now) -> Result<(), StoreError> {
         self.now = now;
+        self.look_at_store()?;
         match input {
             Input::Announcement { from, announcement: Announcement::Status(status) } => {
                 self.heard_status(from, status)
@@ -415,13 +416,17 @@ impl<S: Store> Node<S> {
     /// Does what is due. Called at [`Node::next_deadline`], and harmless at any other time.
     pub fn tick(&mut self, now: Now) -> Result<(), StoreError> {
         self.now = now;
-        let tip = self.chain.tip()?;
-        if tip != self.tip {
-            // Another process works on the same store: a second `wallet sync`, say.
-            self.tip = tip;
-            self.mining.invalidate();
-        }
+        self.look_at_store()?;
         self.drive()
+    }
+
+    /// Takes over what another process did to the store. A second `wallet sync` may work on a wallet's; a
+    /// miner, which keeps a pool, is the only one on its own.
+    fn look_at_store(&mut self) -> Result<(), StoreError> {
+        if self.pool.is_none() {
+            self.tip = self.chain.tip()?;
+        }
+        Ok(())
     }
 
     /// The next thing to carry out.

@@ -39,6 +39,11 @@ impl Template {
     }
 }
 
+/// A miner that finds blocks faster than their spacing waits for the clock when it is up to this far behind,
+/// so that blocks do not run ahead of it. Behind somebody whose clock is further ahead it mines on: he must
+/// not be able to make everybody else stand still.
+const WAIT_FOR_CLOCK_MS: u64 = 2_000;
+
 /// Why there is no block to mine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
@@ -54,6 +59,11 @@ pub enum Idle {
     /// It is another authority's turn.
     NotOurTurn {
         /// When this one's comes.
+        until: Timestamp,
+    },
+    /// The tip is as far ahead of the clock as blocks can be whose miner is faster than the spacing.
+    TooSoon {
+        /// When the clock has caught up.
         until: Timestamp,
     },
     /// The mining key is not among the network's authorities.
@@ -72,7 +82,7 @@ impl Idle {
     pub fn until(&self) -> Option<Timestamp> {
         match *self {
             Self::WaitingForPayments { until, .. } => until,
-            Self::NotOurTurn { until } => Some(until),
+            Self::NotOurTurn { until } | Self::TooSoon { until } => Some(until),
             Self::NoAuthority | Self::ClockBehind { .. } | Self::ChainIsFull => None,
         }
     }
@@ -97,9 +107,14 @@ pub fn build(
     let Some(earliest) = earliest_time(rules, &ancestors.parent, Some(&miner)) else {
         return Ok(Err(Idle::NoAuthority));
     };
-    // A turn is waited for in real time; the spacing to the parent may be made up by the header's time.
+    // A turn is waited for in real time; one spacing may be made up by the header's time.
     if rules.has_authorities() && now < earliest {
         return Ok(Err(Idle::NotOurTurn { until: earliest }));
+    }
+    let (early_ms, spacing_ms) = (earliest.millis_since(now), u64::from(rules.min_spacing_ms));
+    if early_ms > spacing_ms && early_ms <= spacing_ms + WAIT_FOR_CLOCK_MS {
+        let until = Timestamp::from_millis(earliest.millis() - spacing_ms);
+        return Ok(Err(Idle::TooSoon { until }));
     }
     let time = now.max(earliest);
     if time.millis_since(now) > u64::from(rules.max_ahead_seconds) * 1000 {

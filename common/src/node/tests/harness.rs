@@ -386,9 +386,10 @@ impl Network {
         }
     }
 
-    /// The same, so many times.
+    /// The same so many times, each as soon as there is something to work on.
     pub(super) fn mine_many(&mut self, id: MemberId, blocks: usize) {
         for _ in 0..blocks {
+            self.run_until("there is something to work on", |it| it.member(id).template.is_some());
             self.mine(id);
         }
     }
@@ -487,7 +488,7 @@ impl Network {
         }
     }
 
-    fn now_of(&self, clock_ahead_ms: u64) -> Now {
+    pub(super) fn now_of(&self, clock_ahead_ms: u64) -> Now {
         let month_ms = 30 * 24 * 3_600 * 1_000;
         let since_start_ms = self.now.as_millis() as u64 + clock_ahead_ms;
         Now { monotonic: self.now, wall: self.rules.genesis_time.plus_millis(month_ms + since_start_ms) }

@@ -141,6 +141,26 @@ fn authorities_mine_in_turns_and_the_next_takes_over_from_one_that_is_away() {
     assert_eq!(at_work(&network), [0]);
 }
 
+/// Blocks found faster than their spacing used to run ahead of the clock by as much as others take.
+#[test]
+fn a_fast_miner_waits_for_the_clock_and_mines_on_behind_one_whose_clock_is_ahead() {
+    let rules = Arc::new(easy_rules(&[]));
+    let spacing = u64::from(rules.min_spacing_ms);
+    let mut network = Network::new(&rules, 6);
+    let miner = network.add(Spec::default());
+    network.mine_many(miner, 40);
+    let ahead = network.node(miner).tip().time.millis_since(network.now_of(0).wall);
+    assert!(ahead <= 2 * spacing, "{ahead} ms");
+
+    let hasty = network.add(Spec { clock_ahead_ms: 60_000, ..Spec::default().mining_as(21) });
+    network.run_until("both agree", |it| it.agree(&[miner, hasty]));
+    network.mine_many(hasty, 1);
+    network.run_until("both agree", |it| it.agree(&[miner, hasty]));
+    network.run_for(seconds(1));
+    let template = network.member(miner).template.as_ref().expect("nobody makes it stand still");
+    assert!(template.header.time.millis_since(network.now_of(0).wall) > 50_000);
+}
+
 #[test]
 fn a_tip_far_ahead_of_the_clock_is_not_built_upon_and_that_is_said_once() {
     let rules = Arc::new(Rules { min_spacing_ms: 60_000, ..easy_rules(&[]) });

@@ -357,7 +357,8 @@ impl<'a> Follower<'a> {
             self.tell_received(node.chain(), node.tip().height)?;
             commands = self.look(node.chain(), Some(now.monotonic))?;
         }
-        self.last = Some((node.tip().height, now.wall.millis_since(node.tip().time)));
+        let tip = node.chain().tip()?;
+        self.last = Some((tip.height, now.wall.millis_since(tip.time)));
         if self.is_over(node, now) {
             commands.push(Command::Stop);
         }
