@@ -5,6 +5,12 @@
 //! next, however far apart. It also holds every node to what must be true at any time: its tip never gets
 //! worse, it asks to be woken only in the future, and it never has too much to say at once.
 
+// What every test of a network speaks of.
+pub(super) use crate::hash::{BlockId, TransactionId};
+pub(super) use crate::time::Height;
+pub(super) use crate::transaction::Transaction;
+pub(super) use crate::wire::{Request, Response};
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -15,7 +21,6 @@ use std::time::Duration;
 use super::super::*;
 use crate::address::Address;
 use crate::chain::Chain;
-use crate::hash::BlockId;
 use crate::rules::Rules;
 use crate::signature::SignatureVerifier;
 use crate::store::MemoryStore;
