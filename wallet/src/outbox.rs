@@ -155,7 +155,8 @@ impl Outbox {
         payments.iter().try_for_each(|name| files::remove(&self.path(name)))
     }
 
-    fn path(&self, name: &PaymentName) -> PathBuf {
+    /// The file of a payment.
+    pub fn path(&self, name: &PaymentName) -> PathBuf {
         self.directory.join(name.to_string())
     }
 }

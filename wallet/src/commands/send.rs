@@ -76,7 +76,10 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     let transaction = key.sign_payment(payment, &wallet.network);
     let id = outbox.add(&transaction)?;
     drop(outbox);
-    wallet.outbox.remove(&settled)?;
+    // The payment is made: nothing from here on may look like a refusal, or the user would pay twice.
+    if let Err(error) = wallet.outbox.remove(&settled) {
+        notes(&format!("warning: a payment of long ago stays in the outbox: {error}"));
+    }
 
     let until = match transaction.payment.valid_until {
         0 => "until a block holds it".to_owned(),
@@ -120,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::commands::testing::{Scene, ignore};
-    use crate::outbox::KEEP_BLOCKS;
+    use crate::outbox::{KEEP_BLOCKS, PaymentName};
 
     fn refusal(scene: &Scene, request: &Request) -> WalletError {
         let error = send(&scene.wallet, request, &mut ignore).expect_err("the request is refused");
@@ -254,6 +257,27 @@ mod tests {
         let mut left = kept(&scene);
         left.sort_unstable();
         assert_eq!(left, both);
+    }
+
+    #[test]
+    fn a_payment_that_is_made_is_never_called_refused() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let old = scene.send("alice", "1", "bob", "0");
+        scene.mine_for("bob");
+        for _ in 0..KEEP_BLOCKS {
+            scene.mine_empty();
+        }
+        // What cannot be removed: a directory in the place of the old payment's file.
+        let path = scene.wallet.outbox.path(&PaymentName::of(&old.transaction));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let mut notes = Vec::new();
+        let request = scene.request("alice", "1", "bob", "0");
+        let sent = send(&scene.wallet, &request, &mut |note| notes.push(note.to_owned()));
+        assert_eq!(sent.unwrap().transaction.payment.nonce, 1);
+        assert_eq!(scene.pending(), 1);
+        assert!(notes[0].starts_with("warning: a payment of long ago stays"), "{notes:?}");
     }
 
     #[test]
