@@ -70,6 +70,8 @@ pub struct Follower<'a> {
     look_at: Duration,
     /// The height up to which receipts were told; `None` before the first look.
     told_up_to: Option<Height>,
+    /// More came at once than can be told block by block, and it goes on.
+    far_behind: bool,
     heard_since: Option<Duration>,
     failed: Option<WalletError>,
     done: bool,
@@ -97,6 +99,7 @@ impl<'a> Follower<'a> {
             fates: None,
             look_at: Duration::ZERO,
             told_up_to: None,
+            far_behind: false,
             heard_since: None,
             failed: None,
             done: false,
@@ -198,8 +201,8 @@ impl<'a> Follower<'a> {
     fn tell_received<S: Store>(&mut self, chain: &Chain<S>, tip: Height) -> Result<(), WalletError> {
         let told = self.told_up_to.replace(tip).unwrap_or(tip);
         let blocks = tip.blocks_since(told);
-        if blocks > MOST_TOLD_BLOCKS {
-            self.note(&format!("At height {tip} now, {blocks} blocks further."));
+        self.far_behind |= blocks > MOST_TOLD_BLOCKS;
+        if self.far_behind {
             return Ok(());
         }
         for (address, name) in self.names.clone() {
@@ -358,6 +361,10 @@ impl<'a> Follower<'a> {
             commands = self.look(node.chain(), Some(now.monotonic))?;
         }
         let tip = node.chain().tip()?;
+        if self.far_behind && node.is_caught_up() {
+            self.far_behind = false;
+            self.note(&format!("Caught up at height {}.", tip.height));
+        }
         self.last = Some((tip.height, now.wall.millis_since(tip.time)));
         if self.is_over(node, now) {
             commands.push(Command::Stop);
