@@ -586,3 +586,42 @@ fn foreign_networks_are_named_once_and_a_flood_of_them_not_for_ever() {
     }
     assert_eq!(network.noticed(node, |it| matches!(it, Notice::ForeignNetwork { .. })), 64);
 }
+
+/// A block's id covers neither its seal nor who sealed it: another authority could have a good block refused
+/// for ever, or whoever sends its honest body blamed.
+#[test]
+fn anothers_seal_on_a_good_block_is_the_fault_of_whoever_sent_it() {
+    let authorities = [60, 61].map(Key::new);
+    let rules = Arc::new(Rules {
+        authorities: authorities.iter().map(Key::address).collect(),
+        max_ahead_seconds: 5,
+        ..easy_rules(&[])
+    });
+    rules.check().expect("the rules are within bounds");
+    let mut network = Network::new(&rules, 12);
+    let honest = network.add(Spec::default().mining_as(61));
+    network.run_for(seconds(3));
+    let id = network.mine(honest);
+    let good = network.node(honest).chain().store().read(|reader| reader.checked_block(&id));
+    let good = good.expect("a store in memory does not fail").expect("it was just mined").to_block();
+    let claim = *network.node(honest).tip();
+
+    network.set_side(honest, 1);
+    let forged = SealedHeader { header: good.header, seal: Some(authorities[0].seal(&id)) };
+    let liar = network.add_puppet(Greeting::Hello, move |request| {
+        Reply::Now(vec![match request {
+            Request::GetHeaders { .. } => Response::Headers(vec![forged.clone()]),
+            Request::GetBlocks { .. } => Response::Block(good.clone()),
+            _ => Response::NotFound(*id.as_bytes()),
+        }])
+    });
+    let node = network.add(Spec::wallet());
+    network.claim(liar, &claim);
+    network.run_for(seconds(5));
+    assert_eq!(network.height(node), 0);
+    assert_eq!(network.noticed(node, |it| matches!(it, Notice::PeerMisbehaved { .. })), 1);
+    assert_eq!(network.noticed(node, |it| matches!(it, Notice::InvalidBlock { .. })), 0);
+
+    network.set_side(honest, 0);
+    network.run_until("the good block is taken with its own seal", |it| it.tip(node) == id);
+}
