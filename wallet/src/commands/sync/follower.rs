@@ -35,6 +35,9 @@ const SURELY_CONFIRMED: u64 = 100;
 /// How long a miner is waited for at the least, and at the least how many status intervals.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_INTERVALS: u32 = 3;
+/// How long catching up may stand still while miners are heard that claim to have more. The node tries several
+/// of them in this time.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// How following ended.
 pub enum Ended {
@@ -73,6 +76,9 @@ pub struct Follower<'a> {
     /// What was said of unusable files, so that it is said once.
     problems: HashSet<String>,
     heard_since: Option<Duration>,
+    /// Since when the chain ends in this block.
+    moved: Option<(BlockId, Duration)>,
+    told_nobody: bool,
     failed: Option<WalletError>,
     done: bool,
     last: Option<(Height, u64)>,
@@ -101,6 +107,8 @@ impl<'a> Follower<'a> {
             told: None,
             problems: HashSet::new(),
             heard_since: None,
+            moved: None,
+            told_nobody: false,
             failed: None,
             done: false,
             last: None,
@@ -337,27 +345,51 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// Whether following is over.
-    fn is_over<S: Store>(&mut self, node: &Node<S>, now: Now) -> bool {
+    /// Whether following is over. `heard`: somebody on the network was; `caught_up`: nobody has a better chain
+    /// than this, which ends in `tip`.
+    fn is_over(&mut self, heard: bool, caught_up: bool, tip: BlockId, now: Duration) -> bool {
         if self.failed.is_some() || self.done {
             return true;
+        }
+        if !heard {
+            return self.nobody_heard(now);
         }
         if self.until != Until::CaughtUp {
             return false;
         }
-        let patience = PATIENCE.max(self.status_interval * PATIENCE_INTERVALS);
-        if !node.has_heard_anybody() && now.monotonic >= patience {
-            self.failed = Some(WalletError::NobodyHeard { network: self.network.clone(), within: patience });
+        let (known, since) = *self.moved.get_or_insert((tip, now));
+        if known != tip {
+            self.moved = Some((tip, now));
+        } else if !caught_up && now >= since + STANDSTILL {
+            let network = self.network.clone();
+            self.failed = Some(WalletError::NoChainGiven { network, within: STANDSTILL });
             return true;
-        }
-        if !node.has_heard_anybody() {
-            return false;
         }
         // Every miner announces its chain once an interval: after one, all have been heard. A network that
         // grows faster than that is caught up with again and again, so once is enough.
-        let since = *self.heard_since.get_or_insert(now.monotonic);
-        self.done = node.is_caught_up() && now.monotonic >= since + self.status_interval;
+        let since = *self.heard_since.get_or_insert(now);
+        self.done = caught_up && now >= since + self.status_interval;
         self.done
+    }
+
+    /// Nobody is there yet. Who waits for that alone has waited in vain after a while; who follows the network
+    /// is told, and goes on listening.
+    fn nobody_heard(&mut self, now: Duration) -> bool {
+        let within = PATIENCE.max(self.status_interval * PATIENCE_INTERVALS);
+        if now < within || self.told_nobody {
+            return false;
+        }
+        let error = WalletError::NobodyHeard { network: self.network.clone(), within };
+        if self.until == Until::CaughtUp {
+            self.failed = Some(error);
+            return true;
+        }
+        self.told_nobody = true;
+        self.note(&format!("warning: {error}; still listening"));
+        if let Some(hint) = error.hint() {
+            self.note(&format!("hint: {hint}"));
+        }
+        false
     }
 
     fn act<S: Store>(&mut self, node: &Node<S>, now: Now) -> Result<Vec<Command>, WalletError> {
@@ -370,7 +402,8 @@ impl<'a> Follower<'a> {
             commands = self.due(&survey, now.monotonic);
         }
         self.last = self.told.map(|tip| (tip.height, now.wall.millis_since(tip.time)));
-        if self.is_over(node, now) {
+        let (heard, caught_up) = (node.has_heard_anybody(), node.is_caught_up());
+        if self.is_over(heard, caught_up, node.tip().id, now.monotonic) {
             commands.push(Command::Stop);
         }
         Ok(commands)

@@ -119,3 +119,45 @@ fn an_unusable_file_of_the_outbox_is_told_of_once() {
     }
     assert_eq!(notes.len(), 1, "{notes:?}");
 }
+
+#[test]
+fn catching_up_ends_also_when_nobody_is_heard_or_nobody_gives_his_chain() {
+    let scene = Scene::new();
+    let (seconds, tip) = (Duration::from_secs, BlockId::from_bytes([1; 32]));
+    let over = |look: &mut dyn FnMut(&mut Follower<'_>) -> bool| {
+        let mut ignore = ignore;
+        let mut follower = follower(&scene, Until::CaughtUp, &mut ignore);
+        assert!(look(&mut follower));
+        follower.failed.map(|error| error.to_string())
+    };
+    let nobody = over(&mut |follower| {
+        !follower.is_over(false, false, tip, seconds(1)) && follower.is_over(false, false, tip, seconds(100))
+    });
+    assert!(nobody.is_some_and(|error| error.contains("was heard within")));
+    let none_gives = over(&mut |follower| {
+        !follower.is_over(true, false, tip, seconds(1))
+            && !follower.is_over(true, false, BlockId::from_bytes([2; 32]), seconds(60))
+            && !follower.is_over(true, false, BlockId::from_bytes([2; 32]), seconds(119))
+            && follower.is_over(true, false, BlockId::from_bytes([2; 32]), seconds(120))
+    });
+    assert!(none_gives.is_some_and(|error| error.contains("none gave its chain")));
+    let done = over(&mut |follower| {
+        !follower.is_over(true, true, tip, seconds(1)) && follower.is_over(true, true, tip, seconds(6))
+    });
+    assert_eq!(done, None);
+}
+
+#[test]
+fn who_follows_a_silent_network_is_told_once_and_goes_on() {
+    let scene = Scene::new();
+    let mut notes = Vec::new();
+    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut follower = follower(&scene, Until::Confirmed(TransactionId::from_bytes([1; 32])), &mut note);
+    for second in 0..100 {
+        assert!(!follower.is_over(false, false, BlockId::ZERO, Duration::from_secs(second)));
+    }
+    assert!(
+        notes.len() == 2 && notes[0].contains("still listening") && notes[1].starts_with("hint"),
+        "{notes:?}"
+    );
+}
