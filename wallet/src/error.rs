@@ -59,6 +59,8 @@ pub enum WalletError {
     Store(#[from] StoreError),
     #[error("no miner of the network {network:?} was heard within {} s", within.as_secs())]
     NobodyHeard { network: String, within: Duration },
+    #[error("miners of the network {network:?} are heard, but none gave its chain within {} s", within.as_secs())]
+    NoChainGiven { network: String, within: Duration },
     #[error("stopped before it was done")]
     Interrupted,
     #[error("the payment {id} never will be confirmed: another payment took its place")]
@@ -98,6 +100,7 @@ impl WalletError {
             | Self::Files(_)
             | Self::Store(_)
             | Self::NobodyHeard { .. }
+            | Self::NoChainGiven { .. }
             | Self::Interrupted
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
@@ -116,6 +119,9 @@ impl WalletError {
             Self::NobodyHeard { .. } => Some(
                 "start one with `miner`, on this machine or with --lan on both; ports and --network have to be the same, \
                  and --peer HOST:PORT reaches a miner that no broadcast does",
+            ),
+            Self::NoChainGiven { .. } => Some(
+                "see that a firewall lets the miners' block servers be reached; --peer HOST:PORT names one",
             ),
             Self::Interrupted => {
                 Some("what was fetched is kept, and pending payments are sent again by `wallet sync`")

@@ -11,7 +11,7 @@ use common::files::Program;
 use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::node::{Node, NodeConfig};
-use common::settings::Loaded;
+use common::settings::{Loaded, Note};
 use common::signature::RsaVerifier;
 use common::store::LmdbStore;
 
@@ -38,7 +38,13 @@ pub enum Until {
 /// Follows the network: what happens to the user's addresses is printed as it happens; the result is where
 /// the chain stands at the end.
 pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<String, WalletError> {
-    let Loaded { settings, rules, .. } = parameters;
+    let Loaded { settings, rules, notes: surprises } = parameters;
+    for surprise in surprises {
+        match surprise {
+            Note::CommonName { .. } => notes(&format!("warning: {surprise}")),
+            Note::RulesChanged { .. } => notes(&surprise.to_string()),
+        }
+    }
     let rules = Arc::new(rules.clone());
     let network = rules.network_id();
     let data = &settings.data_dir;

@@ -2,18 +2,18 @@
 //! happens to the user's own addresses. Everything it tells is worked out from the ledger and the outbox
 //! before and after, so that it is right whatever the order in which blocks came.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::time::Duration;
 
 use common::address::Address;
-use common::chain::{Chain, TipChange};
+use common::chain::Chain;
 use common::driver::{Command, Program};
-use common::hash::TransactionId;
+use common::hash::{BlockId, TransactionId};
 use common::key_store::KeyStore;
 use common::node::{Node, Notice, Now};
 use common::settings::Settings;
-use common::store::{Activity, Direction, Read, Store, StoreError};
+use common::store::{Activity, Direction, Read, Store, StoreError, Tip};
 use common::time::Height;
 use common::transaction::Transaction;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -35,6 +35,9 @@ const SURELY_CONFIRMED: u64 = 100;
 /// How long a miner is waited for at the least, and at the least how many status intervals.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_INTERVALS: u32 = 3;
+/// How long catching up may stand still while miners are heard that claim to have more. The node tries several
+/// of them in this time.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// How following ended.
 pub enum Ended {
@@ -68,11 +71,16 @@ pub struct Follower<'a> {
     /// What was told of each payment; `None` before the first look, of which nothing is told.
     fates: Option<HashMap<PaymentName, Fate>>,
     look_at: Duration,
-    /// The height up to which receipts were told; `None` before the first look.
-    told_up_to: Option<Height>,
+    /// The best chain up to which everything was told; `None` before the first look.
+    told: Option<Tip>,
     /// More came at once than can be told block by block, and it goes on.
     far_behind: bool,
+    /// What was said of unusable files, so that it is said once.
+    problems: HashSet<String>,
     heard_since: Option<Duration>,
+    /// Since when the chain ends in this block.
+    moved: Option<(BlockId, Duration)>,
+    told_nobody: bool,
     failed: Option<WalletError>,
     done: bool,
     last: Option<(Height, u64)>,
@@ -98,9 +106,12 @@ impl<'a> Follower<'a> {
             resend: Resend::new(settings.transaction_broadcast_interval),
             fates: None,
             look_at: Duration::ZERO,
-            told_up_to: None,
+            told: None,
             far_behind: false,
+            problems: HashSet::new(),
             heard_since: None,
+            moved: None,
+            told_nobody: false,
             failed: None,
             done: false,
             last: None,
@@ -178,42 +189,49 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Tells what a change of the best chain did to the user's addresses.
-    fn tip_changed<S: Store>(&mut self, node: &Node<S>, change: &TipChange) -> Result<(), WalletError> {
-        let chain = node.chain();
-        if !change.reverted.is_empty() {
-            let (left, joined) = (change.reverted.len(), change.connected.len());
-            self.note(&format!(
-                "Reorganisation: {left} {} left the chain, {joined} joined it.",
-                if left == 1 { "block" } else { "blocks" }
-            ));
-            self.resend.start_again();
-            self.tell_taken_out(chain, change)?;
-        }
-        let fork = Height::new(change.old.height.get().saturating_sub(change.reverted.len() as u64));
-        let told = self.told_up_to.get_or_insert(fork);
-        *told = fork.min(*told);
-        self.tell_received(chain, change.new.height)?;
-        self.look(chain, None).map(|_| ())
+    /// Tells what has become of the best chain and of the outbox.
+    fn tell_changes<S: Store>(&mut self, chain: &Chain<S>) -> Result<Survey, WalletError> {
+        let changes = self.changes(chain)?;
+        let (survey, fates) = self.changed_fates(chain)?;
+        changes.iter().chain(&fates).for_each(|line| self.tell(line));
+        Ok(survey)
     }
 
-    /// What the user's addresses received in the blocks that were not told of yet, whoever fetched them.
-    fn tell_received<S: Store>(&mut self, chain: &Chain<S>, tip: Height) -> Result<(), WalletError> {
-        let told = self.told_up_to.replace(tip).unwrap_or(tip);
-        let blocks = tip.blocks_since(told);
-        self.far_behind |= blocks > MOST_TOLD_BLOCKS;
-        if self.far_behind {
-            return Ok(());
-        }
-        for (address, name) in self.names.clone() {
-            let entries = chain.store().read(|reader| reader.activity(&address, MOST_TOLD_ENTRIES))?;
-            for entry in entries.iter().rev().filter(|entry| entry.height > told) {
-                if let Some(text) = self.received(&address, &name, entry) {
-                    self.tell(&text);
-                }
+    /// What changes of the best chain since the last call did to the user's addresses, a line each, whoever
+    /// fetched the blocks: this program, or another on the same data directory.
+    fn changes<S: Store>(&mut self, chain: &Chain<S>) -> Result<Vec<String>, WalletError> {
+        let (tip, fork, left, lines) = chain.store().read::<_, StoreError>(|reader| {
+            let tip = reader.tip()?;
+            let (fork, left) = match &self.told {
+                Some(told) if told.id != tip.id => left_the_chain(reader, told.id)?,
+                _ => (tip.height, Vec::new()),
+            };
+            let mut lines = self.taken_out(reader, &left)?;
+            if !self.far_behind && tip.height.blocks_since(fork) <= MOST_TOLD_BLOCKS {
+                lines.extend(self.receipts(reader, fork)?);
             }
+            Ok((tip, fork, left.len(), lines))
+        })?;
+        self.told = Some(tip);
+        let joined = tip.height.blocks_since(fork);
+        if left > 0 {
+            let blocks = if left == 1 { "block" } else { "blocks" };
+            self.note(&format!("Reorganisation: {left} {blocks} left the chain, {joined} joined it."));
+            self.resend.start_again();
         }
-        Ok(())
+        self.far_behind |= joined > MOST_TOLD_BLOCKS;
+        Ok(lines)
+    }
+
+    /// What the user's addresses received in the blocks above this height.
+    fn receipts(&self, reader: &dyn Read, above: Height) -> Result<Vec<String>, StoreError> {
+        let mut lines = Vec::new();
+        for (address, name) in &self.names {
+            let entries = reader.activity(address, MOST_TOLD_ENTRIES)?;
+            let new = entries.iter().rev().filter(|entry| entry.height > above);
+            lines.extend(new.filter_map(|entry| self.received(address, name, entry)));
+        }
+        Ok(lines)
     }
 
     fn received(&self, address: &Address, name: &str, entry: &Activity) -> Option<String> {
@@ -235,52 +253,52 @@ impl<'a> Follower<'a> {
     }
 
     /// What a reorganisation took from the user's addresses.
-    fn tell_taken_out<S: Store>(&mut self, chain: &Chain<S>, change: &TipChange) -> Result<(), WalletError> {
-        for id in change.reverted.iter().take(MOST_TOLD_BLOCKS as usize) {
-            let body = chain.store().read(|reader| reader.body(id))?;
-            for transaction in body.iter().flat_map(|body| &body.transactions) {
-                let payment = &transaction.payment;
-                let Some((_, name)) = self.names.iter().find(|(address, _)| *address == payment.to) else {
-                    continue;
-                };
-                let back = chain.store().read(|reader| reader.find_transaction(&transaction.id()))?;
-                if back.is_none() {
-                    let text = format!(
-                        "{name} no longer has {}: a reorganisation took its block out.",
-                        payment.amount
-                    );
-                    self.tell(&text);
+    fn taken_out(&self, reader: &dyn Read, left: &[BlockId]) -> Result<Vec<String>, StoreError> {
+        let own = |address: Address| self.names.iter().find(|(own, _)| *own == address).map(|(_, name)| name);
+        let mut lines = Vec::new();
+        for id in left.iter().take(MOST_TOLD_BLOCKS as usize) {
+            let (Some(record), Some(body)) = (reader.record(id)?, reader.body(id)?) else { continue };
+            if let Some(name) = own(body.reward.to) {
+                let (amount, height) = (body.reward.amount, record.height());
+                lines.push(format!(
+                    "{name} no longer has {amount} for block {height}: a reorganisation took the block out."
+                ));
+            }
+            for transaction in &body.transactions {
+                let Some(name) = own(transaction.payment.to) else { continue };
+                if reader.find_transaction(&transaction.id())?.is_none() {
+                    let amount = transaction.payment.amount;
+                    lines
+                        .push(format!("{name} no longer has {amount}: a reorganisation took its block out."));
                 }
             }
         }
-        Ok(())
+        Ok(lines)
     }
 
-    /// Looks at the outbox: what became of payments since the last look, and what is due to be sent again.
-    fn look<S: Store>(
-        &mut self,
-        chain: &Chain<S>,
-        now: Option<Duration>,
-    ) -> Result<Vec<Command>, WalletError> {
-        let before = self.fates.take();
+    /// The outbox, and what became of its payments since the last call, a line each.
+    fn changed_fates<S: Store>(&mut self, chain: &Chain<S>) -> Result<(Survey, Vec<String>), WalletError> {
+        let (before, mut lines) = (self.fates.take(), Vec::new());
         let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
             let survey = self.outbox.survey(Some(reader))?;
             let fates = fates(&survey, before.as_ref(), reader)?;
             Ok((survey, fates))
         })?;
         for problem in &survey.problems {
-            self.note(&format!("warning: {problem}"));
-        }
-        for (name, fate) in &fates {
-            let old = before.as_ref().map(|before| before.get(name).copied());
-            if let Some(text) = told(old, *fate) {
-                let what = self.describe(chain, name)?;
-                self.tell(&format!("{what}: {text}"));
+            if self.problems.insert(problem.clone()) {
+                self.note(&format!("warning: {problem}"));
             }
-            self.check_goal(&name.id, *fate);
+        }
+        for name in survey.past.iter().chain(survey.open.iter().map(|entry| &entry.name)) {
+            let Some(fate) = fates.get(name).copied() else { continue };
+            let old = before.as_ref().map(|before| before.get(name).copied());
+            if let Some(text) = told(old, fate) {
+                lines.push(format!("{}: {text}", self.describe(chain, name)?));
+            }
+            self.check_goal(&name.id, fate);
         }
         self.fates = Some(fates);
-        Ok(now.map_or(Vec::new(), |now| self.due(&survey, now)))
+        Ok((survey, lines))
     }
 
     /// Sends what is due again.
@@ -328,27 +346,51 @@ impl<'a> Follower<'a> {
         })
     }
 
-    /// Whether following is over.
-    fn is_over<S: Store>(&mut self, node: &Node<S>, now: Now) -> bool {
+    /// Whether following is over. `heard`: somebody on the network was; `caught_up`: nobody has a better chain
+    /// than this, which ends in `tip`.
+    fn is_over(&mut self, heard: bool, caught_up: bool, tip: BlockId, now: Duration) -> bool {
         if self.failed.is_some() || self.done {
             return true;
+        }
+        if !heard {
+            return self.nobody_heard(now);
         }
         if self.until != Until::CaughtUp {
             return false;
         }
-        let patience = PATIENCE.max(self.status_interval * PATIENCE_INTERVALS);
-        if !node.has_heard_anybody() && now.monotonic >= patience {
-            self.failed = Some(WalletError::NobodyHeard { network: self.network.clone(), within: patience });
+        let (known, since) = *self.moved.get_or_insert((tip, now));
+        if known != tip {
+            self.moved = Some((tip, now));
+        } else if !caught_up && now >= since + STANDSTILL {
+            let network = self.network.clone();
+            self.failed = Some(WalletError::NoChainGiven { network, within: STANDSTILL });
             return true;
-        }
-        if !node.has_heard_anybody() {
-            return false;
         }
         // Every miner announces its chain once an interval: after one, all have been heard. A network that
         // grows faster than that is caught up with again and again, so once is enough.
-        let since = *self.heard_since.get_or_insert(now.monotonic);
-        self.done = node.is_caught_up() && now.monotonic >= since + self.status_interval;
+        let since = *self.heard_since.get_or_insert(now);
+        self.done = caught_up && now >= since + self.status_interval;
         self.done
+    }
+
+    /// Nobody is there yet. Who waits for that alone has waited in vain after a while; who follows the network
+    /// is told, and goes on listening.
+    fn nobody_heard(&mut self, now: Duration) -> bool {
+        let within = PATIENCE.max(self.status_interval * PATIENCE_INTERVALS);
+        if now < within || self.told_nobody {
+            return false;
+        }
+        let error = WalletError::NobodyHeard { network: self.network.clone(), within };
+        if self.until == Until::CaughtUp {
+            self.failed = Some(error);
+            return true;
+        }
+        self.told_nobody = true;
+        self.note(&format!("warning: {error}; still listening"));
+        if let Some(hint) = error.hint() {
+            self.note(&format!("hint: {hint}"));
+        }
+        false
     }
 
     fn act<S: Store>(&mut self, node: &Node<S>, now: Now) -> Result<Vec<Command>, WalletError> {
@@ -357,19 +399,33 @@ impl<'a> Follower<'a> {
             self.look_at = now.monotonic + LOOK_EVERY;
             self.watch_keys(node.chain())?;
             // Another `wallet sync` on the same data directory may have been faster.
-            self.tell_received(node.chain(), node.tip().height)?;
-            commands = self.look(node.chain(), Some(now.monotonic))?;
+            let survey = self.tell_changes(node.chain())?;
+            commands = self.due(&survey, now.monotonic);
         }
-        let tip = node.chain().tip()?;
         if self.far_behind && node.is_caught_up() {
             self.far_behind = false;
-            self.note(&format!("Caught up at height {}.", tip.height));
+            self.note(&format!("Caught up at height {}.", node.tip().height));
         }
-        self.last = Some((tip.height, now.wall.millis_since(tip.time)));
-        if self.is_over(node, now) {
+        self.last = self.told.map(|tip| (tip.height, now.wall.millis_since(tip.time)));
+        let (heard, caught_up) = (node.has_heard_anybody(), node.is_caught_up());
+        if self.is_over(heard, caught_up, node.tip().id, now.monotonic) {
             commands.push(Command::Stop);
         }
         Ok(commands)
+    }
+}
+
+/// Where the branch of a block leaves the best chain, and its blocks above that, the newest first.
+fn left_the_chain(reader: &dyn Read, tip: BlockId) -> Result<(Height, Vec<BlockId>), StoreError> {
+    let (mut id, mut left) = (tip, Vec::new());
+    loop {
+        let record = reader.record(&id)?;
+        let record = record.ok_or_else(|| StoreError::damaged(format!("block {id} is missing")))?;
+        if reader.is_best(&record)? {
+            return Ok((record.height(), left));
+        }
+        left.push(id);
+        id = record.header.header.previous;
     }
 }
 
@@ -415,6 +471,9 @@ fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
         Fate::Pending if matches!(old, Some(Fate::Confirmed(_))) => {
             Some("a reorganisation took it out of the chain; it is pending again and sent again.".to_owned())
         }
+        Fate::Pending if old == Some(Fate::Conflicting) => {
+            Some("a reorganisation freed its place; it is pending again and sent again.".to_owned())
+        }
         Fate::Pending => None,
         Fate::Conflicting => {
             Some("it never will be confirmed, for another payment took its place.".to_owned())
@@ -428,12 +487,12 @@ fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
 impl<S: Store> Program<S> for Follower<'_> {
     fn notice(&mut self, node: &Node<S>, notice: Notice) {
         match notice {
-            Notice::TipChanged { change, .. } => {
+            Notice::TipChanged { .. } => {
                 if let (Some(progress), true) = (&self.progress, node.is_caught_up()) {
                     progress.finish_and_clear();
                     self.progress = None;
                 }
-                if let Err(error) = self.tip_changed(node, &change) {
+                if let Err(error) = self.tell_changes(node.chain()) {
                     self.failed = Some(error);
                 }
             }
@@ -483,3 +542,6 @@ impl<S: Store> Program<S> for Follower<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
