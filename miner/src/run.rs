@@ -68,7 +68,7 @@ pub fn run(Loaded { settings, rules, notes }: Loaded) -> Result<(), MinerError> 
     let mut miner = Miner::new(rules, search, settings.status_broadcast_interval, height);
     let dropped = driver.dropped();
     let outcome = driver.run(node, &mut miner);
-    debug!("datagrams dropped: {dropped:?}");
+    debug!("dropped as malformed, foreign or too many: {dropped:?}");
     miner.say_goodbye();
     Ok(outcome?)
 }

@@ -115,7 +115,7 @@ pub trait Program<S: Store> {
     }
 }
 
-/// Datagrams that were dropped, and why.
+/// Datagrams and callers that were dropped, and why.
 #[derive(Debug, Default)]
 pub struct Dropped {
     /// Not of this protocol, of another version, too long, or not decodable.
@@ -124,6 +124,8 @@ pub struct Dropped {
     pub foreign: AtomicU64,
     /// For want of room in the queue.
     pub overflow: AtomicU64,
+    /// Callers of the block server that broke the protocol or its limits.
+    pub callers: AtomicU64,
 }
 
 /// What comes to the loop and is waited for.
@@ -240,7 +242,7 @@ impl Driver {
         tokio::spawn(broadcast(broadcaster, to_send));
         let server = listener.map(|listener| {
             let limits = ServerLimits { connections: sockets.max_connections, ..ServerLimits::default() };
-            listener.serve(Arc::new(ChainService::new(&node, events.clone())), limits)
+            listener.serve(Arc::new(ChainService::new(&node, events.clone(), dropped.clone())), limits)
         });
         drop(guard);
         let workers = Workers::start(node.checker().clone(), events.clone())?;

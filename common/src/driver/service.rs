@@ -2,10 +2,11 @@
 //! by asking the node.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Event;
+use super::{Dropped, Event};
 use crate::net::{Answer, Caller, CloseReason, Fault, Service};
 use crate::node::{ConnectionId, Input, Node, serve};
 use crate::rules::Rules;
@@ -19,15 +20,17 @@ pub(super) struct ChainService<S> {
     rules: Arc<Rules>,
     hello: Hello,
     events: mpsc::Sender<Event>,
+    dropped: Arc<Dropped>,
 }
 
 impl<S: Store> ChainService<S> {
-    pub(super) fn new(node: &Node<S>, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(node: &Node<S>, events: mpsc::Sender<Event>, dropped: Arc<Dropped>) -> Self {
         Self {
             store: node.chain().store().clone(),
             rules: node.chain().rules().clone(),
             hello: node.hello(Timestamp::default()),
             events,
+            dropped,
         }
     }
 
@@ -78,7 +81,10 @@ impl<S: Store> Service for ChainService<S> {
         }
     }
 
-    fn closed(&self, caller: Caller, _reason: CloseReason) {
+    fn closed(&self, caller: Caller, reason: CloseReason) {
+        if reason.is_fault() {
+            self.dropped.callers.fetch_add(1, Ordering::Relaxed);
+        }
         let (events, connection) = (self.events.clone(), ConnectionId(caller.id.0));
         // It must arrive, or what the node holds for the caller would stay.
         tokio::spawn(

@@ -50,6 +50,19 @@ pub enum CloseReason {
     Transfer(#[from] TransferError),
 }
 
+impl CloseReason {
+    /// Whether the caller broke the protocol or a limit, rather than having had enough, or the server.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::ServerStopped | Self::NoAnswer { .. } | Self::AnswerPanicked => false,
+            Self::Transfer(error) => {
+                !matches!(error, TransferError::Closed | TransferError::Idle | TransferError::Broken(_))
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Serves one caller to the end, which is returned.
 pub(super) async fn serve<S: Service>(
     mut stream: TcpStream,
