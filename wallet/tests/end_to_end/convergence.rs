@@ -42,6 +42,34 @@ fn three_miners_started_one_after_the_other_converge_also_when_one_was_cut_off()
     first.audit(Program::Miner);
 }
 
+/// Two broadcast domains: only one side knows the other's address, and everything passes both ways.
+#[test]
+fn blocks_and_payments_go_both_ways_over_a_named_peer() {
+    let network = Network::new();
+    let (here, there) = (network.home("here"), network.home("there").cut_off());
+    let [alice, bob] = [(&here, "alice"), (&there, "bob")].map(|(home, name)| {
+        home.wallet(&["new-address", name]);
+        home.address(name)
+    });
+    let mut here_miner = here.start_miner(&[]);
+    here_miner.wait_for("blocks TCP ");
+    let said = here_miner.said();
+    let (_, address) = said.split_once("blocks TCP ").expect("it was just said");
+    let address = address.split_whitespace().next().expect("an address follows");
+    here.reach(Program::Miner, 3);
+    let _there_miner = there.start_miner(&["--peer", address]);
+    agree(&[&here, &there]);
+
+    let _syncs = [here.start_wallet(&["sync"]), there.start_wallet(&["sync"])];
+    here.wait_for_at_least(&here.address("mining_rewards"), Amount::from_coins(30));
+    here.wallet(&["send", "mining_rewards", "20", &bob.to_string()]);
+    there.wait_for_balance(&bob, Amount::from_coins(20));
+    there.wallet(&["send", "bob", "4", &alice.to_string()]);
+    here.wait_for_balance(&alice, Amount::from_coins(4));
+    there.wait_for_at_least(&there.address("mining_rewards"), Amount::from_coins(10));
+    agree(&[&here, &there]);
+}
+
 #[test]
 fn regression_9_a_payment_of_the_branch_that_loses_is_not_lost() {
     let network = Network::new();
