@@ -8,7 +8,7 @@
 //! 4. state: [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
 //!    [`driver`] (the event loop that joins the two);
-//! 6. for the programs' edges: [`settings`], [`files`], [`key_store`].
+//! 6. for the programs' edges: [`settings`], [`files`], [`key_store`], [`text`].
 //!
 //! What every byte means is written in [`protocol`].
 //!
@@ -40,6 +40,7 @@ pub mod store;
 mod test_blocks;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text;
 pub mod time;
 pub mod transaction;
 pub mod wire;

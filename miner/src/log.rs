@@ -1,10 +1,11 @@
 //! The log: one line an event on standard error, with the time of day. Everything passes through
-//! [`words::printable`], so that nothing that a stranger sent can play with the terminal.
+//! [`printable`], so that nothing that a stranger sent can play with the terminal.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use common::text::printable;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -56,7 +57,7 @@ where
             Level::INFO => ("", ""),
             _ => ("\x1b[2m", ""),
         };
-        let (time, text) = (words::time_of_day_now(), words::printable(&message.0));
+        let (time, text) = (words::time_of_day_now(), printable(&message.0));
         if self.colours {
             writeln!(writer, "\x1b[2m{time}\x1b[0m {colour}{label}{text}\x1b[0m")
         } else {

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
 use common::settings::{Loaded, environment, rules_to_toml};
+use common::text::{printable, with_causes};
 
 mod cli;
 mod error;
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
     match answer(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("error: {error}"));
+            complain(&format!("error: {}", with_causes(&error)));
             if let Some(hint) = error.hint() {
                 complain(&format!("hint: {hint}"));
             }
@@ -83,5 +84,5 @@ fn print(text: &str) -> Result<(), MinerError> {
 
 /// Prints a line to standard error. That nobody can read it is no reason to fail.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", words::printable(line));
+    let _ = writeln!(io::stderr(), "{}", printable(line));
 }

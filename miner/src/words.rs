@@ -1,4 +1,4 @@
-//! How quantities and foreign text look to people. Values in, text out.
+//! How quantities look to people. Values in, text out.
 
 use std::time::Duration;
 
@@ -7,19 +7,6 @@ use common::hash::BlockId;
 use common::time::Timestamp;
 use jiff::Zoned;
 use jiff::tz::TimeZone;
-
-/// Text that may come from a stranger, with everything that a terminal would act on written out: control
-/// characters, escape sequences, and characters that turn the direction of writing.
-pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            ' '..='~' => shown.push(character),
-            other => shown.extend(other.escape_debug()),
-        }
-    }
-    shown
-}
 
 /// The time of day here and now: `12:34:56`.
 pub fn time_of_day_now() -> String {
@@ -95,14 +82,6 @@ pub fn difficulty(bits: CompactTarget) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_acts_on_is_left() {
-        let evil = "a\x1b[2Jb\r\n\u{9b}c\u{202e}d\u{7f}é–";
-        let shown = printable(evil);
-        assert_eq!(shown, "a\\u{1b}[2Jb\\r\\n\\u{9b}c\\u{202e}d\\u{7f}é–");
-        assert_eq!(printable("it's \"10\" \\ plain"), "it's \"10\" \\ plain");
-    }
 
     #[test]
     fn quantities_read_well() {

@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use common::hash::NetworkId;
 use common::net::{Addresses, Broadcaster};
 use common::settings::{Loaded, Settings, environment};
+use common::text::with_causes;
 use common::time::Timestamp;
 use common::transaction::Transaction;
 use common::wire::{Announcement, Datagram};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_note(&format!("error: {error}"));
+            print_note(&format!("error: {}", with_causes(&error)));
             if let Some(hint) = error.hint() {
                 print_note(&format!("hint: {hint}"));
             }
@@ -110,7 +111,7 @@ fn broadcast(settings: &Settings, network: &NetworkId, transaction: Transaction,
         })
     };
     if let Err(error) = attempt() {
-        let reason = error.source().map_or_else(String::new, |source| format!(": {source}"));
-        notes(&format!("warning: {error}{reason}; `wallet sync` broadcasts the payment again"));
+        let error = with_causes(&*error);
+        notes(&format!("warning: {error}; `wallet sync` broadcasts the payment again"));
     }
 }

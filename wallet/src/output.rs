@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use common::amount::Amount;
+use common::text::printable;
 use common::time::Timestamp;
 use tabled::settings::Style;
 use tabled::tables::ExtendedTable;
@@ -21,9 +22,10 @@ pub fn print_result(text: &str) -> io::Result<()> {
     }
 }
 
-/// Prints a line to standard error. That nobody can read it is no reason to fail.
+/// Prints a line to standard error; what a stranger put into it cannot play with the terminal. That nobody can
+/// read it is no reason to fail.
 pub fn print_note(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
 /// Rows as a table; on a terminal that is too narrow for it each row as a list of its own, so that nothing is

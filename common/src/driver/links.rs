@@ -15,6 +15,7 @@ use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, connect,
 use crate::node::limits::{CONNECT_DEADLINE, WAIT_STATUS_DEADLINE};
 use crate::node::{Input, LinkId, Node, Target};
 use crate::store::Store;
+use crate::text::with_causes;
 use crate::time::Timestamp;
 use crate::wire::{Hello, Request};
 
@@ -60,7 +61,7 @@ impl Links {
                     }
                     converse(link, session, to_send, &events).await
                 }
-                Err(error) => sentence(&error),
+                Err(error) => with_causes(&error),
             };
             // Nobody is there to be told when the loop has ended.
             let _ = events.send(Event::Input(Input::Disconnected { link, reason })).await;
@@ -138,7 +139,7 @@ async fn converse(
                         return "the program ends".to_owned();
                     }
                 }
-                Err(error) => return sentence(&error),
+                Err(error) => return with_causes(&error),
             }
         }
     };
@@ -151,17 +152,8 @@ async fn converse(
 async fn send_all(requests: &mut RequestSender, to_send: &mut mpsc::Receiver<Request>) -> String {
     while let Some(request) = to_send.recv().await {
         if let Err(error) = requests.send(&request).await {
-            return sentence(&error);
+            return with_causes(&error);
         }
     }
     "nothing more is asked".to_owned()
-}
-
-/// An error with its causes.
-fn sentence(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
