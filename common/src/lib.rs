@@ -37,8 +37,6 @@ pub mod settings;
 pub mod signature;
 pub mod store;
 #[cfg(test)]
-mod test_blocks;
-#[cfg(test)]
 pub(crate) mod testing;
 pub mod text;
 pub mod time;

@@ -20,6 +20,7 @@ use crate::time::Height;
 use crate::transaction::{Payment, Transaction, TransactionVersion};
 
 pub(crate) mod model;
+pub(crate) mod people;
 
 use model::Model;
 

@@ -1,11 +1,13 @@
 //! The command line.
 
+use std::error::Error;
+
 use clap::{Parser, Subcommand};
-use common::amount::Amount;
-use common::key_store::KeyName;
+use common::amount::{Amount, ParseAmountError};
+use common::key_store::{KeyName, ParseKeyNameError};
 use common::settings::CommonFlags;
 
-use crate::wallet::Party;
+use crate::wallet::{ParsePartyError, Party};
 
 /// How many confirmed payments `wallet history` shows unless told otherwise: some screens full.
 const HISTORY_LIMIT: &str = "100";
@@ -69,6 +71,15 @@ pub enum Command {
     },
 }
 
+/// The sentence about a malformed argument whose type has one that says all there is to say: what was given, and
+/// what would be right. `None`: what clap says is better.
+pub fn says_all(error: &clap::Error) -> Option<String> {
+    let source = error.source()?;
+    let complete =
+        source.is::<ParseAmountError>() || source.is::<ParseKeyNameError>() || source.is::<ParsePartyError>();
+    complete.then(|| source.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -84,7 +95,7 @@ mod tests {
     fn malformed_arguments_are_refused_by_what_they_are() {
         let sentence = |arguments: &[&str]| {
             let error = Cli::try_parse_from([&["wallet"], arguments].concat()).expect_err("it is malformed");
-            std::error::Error::source(&error).map_or_else(|| error.to_string(), |source| source.to_string())
+            says_all(&error).unwrap_or_else(|| error.to_string())
         };
         assert!(sentence(&["new-address", "../x"]).starts_with("\"../x\" is not a name for a key"));
         assert!(sentence(&["send", "a", "-5", "b"]).starts_with("\"-5\" is not an amount"));
@@ -93,5 +104,9 @@ mod tests {
         assert!(sentence(&["send", "a", "1", "b", "--fee", "x"]).starts_with("\"x\" is not an amount"));
         let mistyped = "Ab".repeat(32);
         assert!(sentence(&["send", "a", "1", &mistyped]).contains("typing error"));
+        assert!(sentence(&["history", "--limit", "many"]).contains("'many' for '--limit <NUMBER>'"));
+        assert!(
+            sentence(&["send", "a", "1", "b", "--valid-for", "0"]).contains("'0' for '--valid-for <BLOCKS>'")
+        );
     }
 }

@@ -9,6 +9,7 @@ use common::driver::DriverError;
 use common::files::FilesError;
 use common::hash::TransactionId;
 use common::key_store::{KeyName, KeyStoreError};
+use common::net::BroadcastError;
 use common::rules::MAX_DATA_BYTES;
 use common::settings::SettingsError;
 use common::store::StoreError;
@@ -115,6 +116,17 @@ impl WalletError {
             Self::UnknownAddress { .. } | Self::Keys(KeyStoreError::Unknown { .. }) => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
             }
+            Self::Store(StoreError::Damaged { .. })
+            | Self::Driver(DriverError::Store(StoreError::Damaged { .. })) => Some(
+                "the chain can be fetched again: move the folder wallet of the data directory away and run \
+                 `wallet sync`; keys and payments are in other folders",
+            ),
+            Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. })) => {
+                Some("another port: --set status_broadcast_port=…, the same on all machines of the network")
+            }
+            Self::Settings(SettingsError::UnknownNetwork { .. }) => Some(
+                "`miner networks` lists the networks that are heard, `miner networks --join NAME` keeps one",
+            ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(
                 "start one with `miner`, on this machine or with --lan on both; ports and --network have to be the same, \

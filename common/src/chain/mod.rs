@@ -131,11 +131,7 @@ impl<S: Store> Chain<S> {
     /// Watches addresses from now on, and records what the best chain already holds of them unless they
     /// are `fresh`: made just now.
     pub fn watch(&self, addresses: &[Address], fresh: bool) -> Result<(), StoreError> {
-        let watched = self.store.read(|reader| reader.watched())?;
-        if addresses.iter().all(|address| watched.contains(address)) {
-            return Ok(());
-        }
-        self.store.write(|writer| crate::store::watch(writer, &self.rules, addresses, fresh))
+        crate::store::watch(&self.store, &self.rules, addresses, fresh)
     }
 
     fn connect_valid(

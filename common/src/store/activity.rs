@@ -3,13 +3,16 @@
 
 use bincode::{Decode, Encode};
 
-use super::{StoreError, Write};
+use super::{Read, Store, StoreError, Tip, Write};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::consensus::CheckedBlock;
 use crate::hash::TransactionId;
 use crate::rules::Rules;
 use crate::time::{Height, Timestamp};
+
+/// Blocks that are searched in one reading transaction: some milliseconds, so that old pages are soon free.
+const SEARCHED_AT_A_TIME: u64 = 500;
 
 /// One event in the best chain that concerns a watched address.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -132,21 +135,76 @@ pub(crate) fn forget(
 /// Watches addresses and records what the best chain already holds of them. `fresh` addresses were made
 /// just now, so no block can hold them and the chain need not be searched. Addresses that are watched
 /// already are passed over.
+///
+/// A long chain takes seconds to search. That is done by reading, a slice at a time; the write that makes use
+/// of it lasts for moments and keeps nobody waiting.
 pub(crate) fn watch(
-    writer: &mut dyn Write,
+    store: &impl Store,
     rules: &Rules,
     addresses: &[Address],
     fresh: bool,
 ) -> Result<(), StoreError> {
-    let watched = writer.watched()?;
+    let watched = store.read(|reader| reader.watched())?;
     let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
-    for address in &new {
-        writer.watch(address)?;
-    }
-    if fresh || new.is_empty() {
+    if new.is_empty() {
         return Ok(());
     }
-    for (address, amount) in rules.alloc.iter().filter(|(address, _)| new.contains(address)) {
+    if fresh {
+        return store.write(|writer| new.iter().try_for_each(|address| writer.watch(address)));
+    }
+    loop {
+        let tip = store.read(|reader| reader.tip())?;
+        if let Some(found) = search(store, &tip, &new)?
+            && store.write(|writer| begin_to_watch(writer, rules, &new, &tip, &found))?
+        {
+            return Ok(());
+        }
+        // A reorganisation came in between: from the start.
+    }
+}
+
+/// What the chain that ends in `tip` holds of these addresses; `None` when it is no longer the best.
+fn search(
+    store: &impl Store,
+    tip: &Tip,
+    addresses: &[Address],
+) -> Result<Option<Vec<(Address, Activity)>>, StoreError> {
+    let (mut found, mut next) = (Vec::new(), 1);
+    while next <= tip.height.get() {
+        let last = tip.height.get().min(next + SEARCHED_AT_A_TIME - 1);
+        let slice = store.read(|reader| {
+            if reader.best_at(tip.height)? != Some(tip.id) {
+                return Ok(None);
+            }
+            let mut slice = Vec::new();
+            for height in next..=last {
+                slice.extend(entries(&best_block(reader, height)?, addresses));
+            }
+            Ok::<_, StoreError>(Some(slice))
+        })?;
+        let Some(slice) = slice else { return Ok(None) };
+        found.extend(slice);
+        next = last + 1;
+    }
+    Ok(Some(found))
+}
+
+/// Records what was found up to `searched`, and what came on top of it since; says whether that block still is
+/// in the best chain. If not, nothing is changed.
+fn begin_to_watch(
+    writer: &mut dyn Write,
+    rules: &Rules,
+    addresses: &[Address],
+    searched: &Tip,
+    found: &[(Address, Activity)],
+) -> Result<bool, StoreError> {
+    if writer.best_at(searched.height)? != Some(searched.id) {
+        return Ok(false);
+    }
+    for address in addresses {
+        writer.watch(address)?;
+    }
+    for (address, amount) in rules.alloc.iter().filter(|(address, _)| addresses.contains(address)) {
         writer.put_activity(
             address,
             &Activity {
@@ -162,12 +220,18 @@ pub(crate) fn watch(
             },
         )?;
     }
-    let tip = writer.tip()?;
-    for height in 1..=tip.height.get() {
-        let missing = || StoreError::damaged(format!("block {height} of the best chain is missing"));
-        let id = writer.best_at(Height::new(height))?.ok_or_else(missing)?;
-        let block = writer.checked_block(&id)?.ok_or_else(missing)?;
-        record(writer, &block, &new)?;
+    for (address, entry) in found {
+        writer.put_activity(address, entry)?;
     }
-    Ok(())
+    for height in searched.height.next().get()..=writer.tip()?.height.get() {
+        let block = best_block(&*writer, height)?;
+        record(writer, &block, addresses)?;
+    }
+    Ok(true)
+}
+
+fn best_block<R: Read + ?Sized>(reader: &R, height: u64) -> Result<CheckedBlock, StoreError> {
+    let missing = || StoreError::damaged(format!("block {height} of the best chain is missing"));
+    let id = reader.best_at(Height::new(height))?.ok_or_else(missing)?;
+    reader.checked_block(&id)?.ok_or_else(missing)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::test_blocks::{COINS_AT_GENESIS, PEOPLE, address, block, payment, record, rules};
+use crate::testing::people::{PEOPLE, address, block, payment, record, rules};
 
 /// So small that LMDB's map has to grow in many of the tests.
 const TINY_MAP_BYTES: usize = 256 << 10;
@@ -89,7 +89,7 @@ fn a_new_store_holds_genesis_and_what_it_allocates(store: &impl Store) {
         assert_eq!(reader.best_at(Height::new(u64::MAX))?, None);
         assert_eq!(reader.record(&genesis().id())?, Some(genesis()));
         assert_eq!(reader.encoded_body(&genesis().id())?, None);
-        assert_eq!(reader.account(&address(0))?, coins(COINS_AT_GENESIS, 0));
+        assert_eq!(reader.account(&address(0))?, coins(1000, 0));
         assert_eq!(reader.account(&address(PEOPLE))?, Account::default());
         assert_eq!(all_accounts(reader).len(), usize::from(PEOPLE));
         Ok(())
@@ -287,7 +287,7 @@ fn invalid_blocks_and_watched_addresses_are_remembered(store: &impl Store) {
 fn watching_an_address_finds_what_the_chain_holds_of_it(store: &impl Store) {
     let mined = connect(store, &genesis(), &block(&rules(), &genesis(), 7, vec![]));
     connect(store, &mined, &block(&rules(), &mined, 8, vec![payment(0, 7, 3, 0)]));
-    write(store, |writer| super::watch(writer, &rules(), &[address(7), address(0)], false));
+    super::watch(store, &rules(), &[address(7), address(0)], false).unwrap();
     let seen = |person| {
         let entries = read(store, |reader| reader.activity(&address(person), usize::MAX));
         let directions = entries.iter().map(|entry| entry.direction(&address(person)));

@@ -62,7 +62,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     let config = NodeConfig {
         instance: random()?,
         seed: random()?,
-        agent: concat!("farthing-wallet/", env!("CARGO_PKG_VERSION")).to_owned(),
+        agent: crate::AGENT.to_owned(),
         block_server_port: 0,
         status_interval: settings.status_broadcast_interval,
         pool_interval: settings.transaction_broadcast_interval,

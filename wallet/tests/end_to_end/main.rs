@@ -10,6 +10,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod announcements;
 mod convergence;
 mod crashes;
 mod harness;

@@ -127,6 +127,53 @@ fn an_address_watched_late_has_the_history_of_one_watched_from_the_start() {
     watching_late_is_watching_from_the_start(&chain);
 }
 
+/// A store in which something happens before each write, as if another process had been faster.
+#[derive(Clone)]
+struct Rushed<F> {
+    store: MemoryStore,
+    before_write: F,
+}
+
+impl<F: Fn(&MemoryStore) + Clone + Send + std::marker::Sync + 'static> Store for Rushed<F> {
+    fn read<T, E: From<StoreError>>(
+        &self,
+        look: impl FnOnce(&dyn crate::store::Read) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.store.read(look)
+    }
+
+    fn write<T, E: From<StoreError>>(
+        &self,
+        change: impl FnMut(&mut dyn crate::store::Write) -> Result<T, E>,
+    ) -> Result<T, E> {
+        (self.before_write)(&self.store);
+        self.store.write(change)
+    }
+}
+
+#[test]
+fn a_chain_that_changes_while_it_is_searched_is_recorded_as_it_is_in_the_end() {
+    let rules = rules();
+    let (a, b) = rivals(&rules);
+    let mut longer = a.clone();
+    grow_busy(&mut longer, &carol(), 1);
+    for (change, end) in [(longer.blocks.clone(), &longer), (b.blocks.clone(), &b)] {
+        let chain = chain(&rules);
+        connect(&chain, &a.blocks);
+        let changing = {
+            let rules = rules.clone();
+            move |store: &MemoryStore| {
+                // The second time, nothing is left to change.
+                let _ = Chain::new(rules.clone(), store.clone()).connect(&change).unwrap();
+            }
+        };
+        let rushed =
+            Chain::new(rules.clone(), Rushed { store: chain.store().clone(), before_write: changing });
+        rushed.watch(&everybody(), false).unwrap();
+        assert_history(&chain, end);
+    }
+}
+
 #[test]
 fn a_fresh_address_has_a_history_from_now_on() {
     let rules = rules();

@@ -17,7 +17,7 @@ use super::tables::{FORMAT, FORMAT_KEY, MAGIC_KEY, Table};
 use super::*;
 use crate::amount::Amount;
 use crate::ledger::Account;
-use crate::test_blocks::{address, block, payment, rules};
+use crate::testing::people::{address, block, payment, rules};
 use crate::time::Height;
 
 /// Room for the empty tables and little else.
@@ -217,7 +217,7 @@ fn a_full_map_grows_and_the_write_is_run_again() {
         let mut tip = genesis();
         for miner in 0..MANY {
             let block = large_block(&tip, miner);
-            tip = crate::test_blocks::record(&tip, &block);
+            tip = crate::testing::people::record(&tip, &block);
             writer.put_block(&block, tip.work)?;
             writer.extend_best(&tip)?;
         }
@@ -239,7 +239,7 @@ fn a_full_map_is_noticed_whatever_the_closure_makes_of_the_error() {
     let directory = tempfile::tempdir().unwrap();
     let store = LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap();
     let first = block(&rules(), &genesis(), 0, (0..1000).map(|nonce| payment(0, 1, 1, nonce)).collect());
-    let work = crate::test_blocks::record(&genesis(), &first).work;
+    let work = crate::testing::people::record(&genesis(), &first).work;
     let result = store.write(|writer| writer.put_block(&first, work).map_err(|_| Other));
     assert!(result.is_ok());
     let found = read(&store, |reader| reader.checked_block(&first.id()));
@@ -257,7 +257,7 @@ fn threads_read_and_write_while_the_map_grows() {
                 let mut parent = genesis();
                 for _ in 0..6 {
                     let block = large_block(&parent, writer);
-                    parent = crate::test_blocks::record(&parent, &block);
+                    parent = crate::testing::people::record(&parent, &block);
                     write(&store, |writer| writer.put_block(&block, parent.work));
                     assert_eq!(read(&store, |reader| reader.checked_block(&block.id())), Some(block));
                 }

@@ -17,6 +17,7 @@ use common::store::{Activity, Direction, Read, Store, StoreError, Tip};
 use common::time::Height;
 use common::transaction::Transaction;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing::level_filters::LevelFilter;
 
 use super::Until;
 use super::resend::Resend;
@@ -65,6 +66,8 @@ pub struct Follower<'a> {
     until: Until,
     notes: &'a mut Notes<'a>,
     progress: Option<ProgressBar>,
+    /// Whether the user wants to know of every block.
+    verbose: bool,
     network: String,
     status_interval: Duration,
     resend: Resend,
@@ -101,6 +104,7 @@ impl<'a> Follower<'a> {
             until,
             notes,
             progress: None,
+            verbose: settings.log >= LevelFilter::DEBUG,
             network: settings.network.clone(),
             status_interval: settings.status_broadcast_interval,
             resend: Resend::new(settings.transaction_broadcast_interval),
@@ -487,7 +491,11 @@ fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
 impl<S: Store> Program<S> for Follower<'_> {
     fn notice(&mut self, node: &Node<S>, notice: Notice) {
         match notice {
-            Notice::TipChanged { .. } => {
+            Notice::TipChanged { change, payments, .. } => {
+                if self.verbose {
+                    let (id, height) = (change.new.id, change.new.height);
+                    self.note(&format!("Block {height} ({id}); payments in what came: {payments}."));
+                }
                 if let (Some(progress), true) = (&self.progress, node.is_caught_up()) {
                     progress.finish_and_clear();
                     self.progress = None;
@@ -525,7 +533,7 @@ impl<S: Store> Program<S> for Follower<'_> {
                 id.short(),
                 output::duration(ahead_ms)
             )),
-            Notice::Submitted { target, taken, of } if taken < of => {
+            Notice::Submitted { target, taken, of } if taken < of || self.verbose => {
                 self.note(&format!("{target} took {taken} of {of} payments."));
             }
             _ => {}

@@ -1,0 +1,115 @@
+//! Making a new payment known, once: by broadcast, and to the peers that the user named, which no broadcast may
+//! reach. It is in the outbox by then, so that a failure costs no more than time: `wallet sync` repeats it.
+
+use std::time::Duration;
+
+use common::hash::NetworkId;
+use common::net::{AddressError, Addresses, BroadcastError, Broadcaster};
+use common::net::{ClientDeadlines, ConnectError, SessionError, connect, resolve};
+use common::settings::Settings;
+use common::text::with_causes;
+use common::time::Timestamp;
+use common::transaction::Transaction;
+use common::wire::{
+    Announcement, Datagram, Hello, MAGIC, MIN_VERSION, Request, Response, SubmitResult, VERSION,
+};
+
+use crate::output::Notes;
+
+/// How long a named peer may take: a user waits for it at the prompt.
+const PEER_WITHIN: Duration = Duration::from_secs(4);
+
+/// Why a payment was not announced.
+#[derive(Debug, thiserror::Error)]
+enum AnnounceError {
+    #[error("cannot start to send: {0}")]
+    System(#[from] std::io::Error),
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the peer {peer} gave no answer: {source}")]
+    Session { peer: String, source: SessionError },
+    #[error("the peer {peer} was not done within {} s", PEER_WITHIN.as_secs())]
+    Late { peer: String },
+    #[error("the peer {peer} does not take the payment yet")]
+    NotTaken { peer: String },
+}
+
+/// Sends a payment everywhere; says what did not work.
+pub fn announce(settings: &Settings, network: &NetworkId, transaction: Transaction, notes: &mut Notes) {
+    let mut failures = Vec::new();
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            runtime.block_on(async {
+                failures.extend(broadcast(settings, network, transaction.clone()).await.err());
+                for peer in settings.peers.iter().map(ToString::to_string) {
+                    let submitting = submit(&peer, network, transaction.clone());
+                    let submitted = tokio::time::timeout(PEER_WITHIN, submitting).await;
+                    failures.extend(submitted.unwrap_or(Err(AnnounceError::Late { peer })).err());
+                }
+            });
+            // A look-up of a name may still be under way; nobody waits for it.
+            runtime.shutdown_background();
+        }
+        Err(error) => failures.push(error.into()),
+    }
+    for error in failures {
+        notes(&format!("warning: {}; `wallet sync` sends the payment again", with_causes(&error)));
+    }
+}
+
+async fn broadcast(
+    settings: &Settings,
+    network: &NetworkId,
+    transaction: Transaction,
+) -> Result<(), AnnounceError> {
+    let addresses = Addresses::new(settings.lan, settings.broadcast_addresses.clone())?;
+    let datagram = Datagram::new(network, Announcement::Transaction(transaction)).to_bytes();
+    let failures = Broadcaster::open(addresses)?.send(&datagram, settings.transaction_port).await;
+    failures.into_iter().next().map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+async fn submit(peer: &str, network: &NetworkId, transaction: Transaction) -> Result<(), AnnounceError> {
+    let failed = |source| AnnounceError::Session { peer: peer.to_owned(), source };
+    let addresses = resolve(peer, PEER_WITHIN).await?;
+    let mut outcome = Err(AnnounceError::Late { peer: peer.to_owned() });
+    for address in addresses {
+        let (mut session, _) =
+            match connect(address, Some(network), own_hello, ClientDeadlines::default()).await {
+                Ok(session) => session,
+                Err(error) => {
+                    outcome = Err(error.into());
+                    continue;
+                }
+            };
+        session.send(&Request::SubmitTransactions(vec![transaction])).await.map_err(failed)?;
+        return match session.next().await.map_err(failed)? {
+            Response::Results(results)
+                if matches!(results[..], [SubmitResult::ACCEPTED | SubmitResult::KNOWN]) =>
+            {
+                Ok(())
+            }
+            _ => Err(AnnounceError::NotTaken { peer: peer.to_owned() }),
+        };
+    }
+    outcome
+}
+
+/// What a wallet that serves nothing says of itself.
+fn own_hello(theirs: &Hello) -> Hello {
+    Hello {
+        magic: MAGIC,
+        version: VERSION,
+        min_version: MIN_VERSION,
+        network: theirs.network,
+        // Nobody has to recognise it.
+        instance: 0,
+        time: Timestamp::from_system_clock(),
+        block_server_port: 0,
+        features: 0,
+        agent: crate::AGENT.into(),
+    }
+}
