@@ -98,7 +98,7 @@ pub enum Input {
         /// Its hello.
         hello: Hello,
     },
-    /// A caller asks something that is not about the chain alone (see [`serve::is_about_chain`]).
+    /// A caller asks something that is not about the chain alone (see [`super::serve::is_about_chain`]).
     Request {
         /// Who asks.
         connection: ConnectionId,
@@ -187,7 +187,7 @@ pub enum Notice {
         /// The peer.
         from: Target,
     },
-    /// A reorganisation was deeper than [`limits::DEEP_REORGANISATION`].
+    /// A reorganisation was deeper than [`super::limits::DEEP_REORGANISATION`].
     DeepReorganisation {
         /// How many blocks left the best chain.
         depth: usize,

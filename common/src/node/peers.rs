@@ -10,6 +10,7 @@ use super::relay::Submission;
 use super::{Effect, Node, Notice};
 use crate::hash::BlockId;
 use crate::store::{Store, StoreError, beats};
+use crate::time::Timestamp;
 use crate::wire::{CompactBlock, Hello, Request, Response, Status};
 
 /// A connection that this node opened, by a number that is never used again.
@@ -395,7 +396,7 @@ impl<S: Store> Node<S> {
         let Some(peer) = self.peers.all.get_mut(&id) else { return };
         peer.complained = false;
         let target = peer.target.clone();
-        let offset_ms = hello.time.millis() as i64 - wall.millis() as i64;
+        let offset_ms = clock_offset_ms(hello.time, wall);
         let tell_clock =
             offset_ms.unsigned_abs() > CLOCK_DIFFERENCE_MS && !std::mem::replace(&mut peer.clock_told, true);
         let tell_found = !std::mem::replace(&mut peer.greeted, true);
@@ -595,5 +596,25 @@ fn link_deadline(link: &Link, purpose: Purpose) -> Option<Duration> {
                     Purpose::Watch => WAIT_STATUS_DEADLINE,
                 },
         ),
+    }
+}
+
+/// Their clock less ours in milliseconds; of what a stranger may claim, the farthest that a number can say.
+fn clock_offset_ms(theirs: Timestamp, ours: Timestamp) -> i64 {
+    let offset = i128::from(theirs.millis()) - i128::from(ours.millis());
+    i64::try_from(offset).unwrap_or(if offset > 0 { i64::MAX } else { i64::MIN })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_clock_that_a_stranger_claims_overflows() {
+        let at = Timestamp::from_millis;
+        assert_eq!(clock_offset_ms(at(5), at(8)), -3);
+        assert_eq!(clock_offset_ms(at(u64::MAX), at(0)), i64::MAX);
+        assert_eq!(clock_offset_ms(at(0), at(u64::MAX)), i64::MIN);
+        assert_eq!(clock_offset_ms(at(1 << 63), at(1_800_000_000_000)), i64::MAX - 1_800_000_000_000 + 1);
     }
 }
