@@ -231,6 +231,19 @@ impl Survey {
         taken.iter().fold(ledger_nonce, |next, nonce| if *nonce == next { next + 1 } else { next })
     }
 
+    /// Expired payments that nothing has taken the place of, and how many later payments of their sender wait
+    /// for that: no block may hold those before.
+    pub fn blocked(&self) -> Vec<(PaymentName, usize)> {
+        let expired = self.open.iter().filter(|entry| entry.expired).map(|entry| entry.name);
+        expired
+            .filter_map(|name| {
+                let nonces = || self.pending_from(&name.sender).map(|entry| entry.name.nonce);
+                let behind = nonces().filter(|nonce| *nonce > name.nonce).count();
+                (behind > 0 && nonces().all(|nonce| nonce != name.nonce)).then_some((name, behind))
+            })
+            .collect()
+    }
+
     /// Payments whose fate is sealed, so that their files may be removed: [`KEEP_BLOCKS`] below the tip, or
     /// expired for as long. Perhaps not all: the rest are found by later calls.
     pub fn settled(&self, ledger: &dyn Read) -> Result<Vec<PaymentName>, StoreError> {

@@ -68,6 +68,23 @@ fn the_next_nonce_is_the_lowest_that_nothing_alive_has() {
     assert_eq!(survey.next_nonce(&sender(1), 3), 3, "an expired payment's nonce is free");
 }
 
+/// They used to wait for ever, and nobody said why.
+#[test]
+fn payments_behind_an_expired_one_are_found_until_another_takes_its_place() {
+    let (_directory, outbox) = outbox_of(&[payment(1, 3, 1, 9), payment(1, 4, 1, 0), payment(1, 5, 1, 0)]);
+    let mut survey = outbox.survey(None).unwrap();
+    assert!(survey.blocked().is_empty());
+    for entry in survey.open.iter_mut().filter(|entry| entry.name.nonce == 3) {
+        entry.expired = true;
+    }
+    let blocked = survey.blocked();
+    assert_eq!(blocked.iter().map(|(name, behind)| (name.nonce, *behind)).collect::<Vec<_>>(), [(3, 2)]);
+    let taken = payment(1, 3, 2, 0);
+    let (name, transaction) = (PaymentName::of(&taken), taken);
+    survey.open.push(OpenPayment { name, transaction, expired: false });
+    assert!(survey.blocked().is_empty());
+}
+
 #[test]
 fn pending_payments_take_up_amount_and_fee_of_their_sender_alone() {
     let (_root, outbox) = outbox_of(&[payment(1, 0, 5, 0), payment(1, 1, 2, 0), payment(2, 0, 1, 0)]);

@@ -80,6 +80,8 @@ pub struct Follower<'a> {
     far_behind: bool,
     /// What was said of unusable files, so that it is said once.
     problems: HashSet<String>,
+    /// Expired payments of which it was said that later ones wait for another in their place.
+    blocked: HashSet<PaymentName>,
     heard_since: Option<Duration>,
     /// Since when the chain ends in this block.
     moved: Option<(BlockId, Duration)>,
@@ -113,6 +115,7 @@ impl<'a> Follower<'a> {
             told: None,
             far_behind: false,
             problems: HashSet::new(),
+            blocked: HashSet::new(),
             heard_since: None,
             moved: None,
             told_nobody: false,
@@ -300,6 +303,16 @@ impl<'a> Follower<'a> {
                 lines.push(format!("{}: {text}", self.describe(chain, name)?));
             }
             self.check_goal(&name.id, fate);
+        }
+        for (expired, behind) in survey.blocked() {
+            if self.blocked.insert(expired) {
+                let name = self.name(&expired.sender);
+                lines.push(format!(
+                    "{name}: an expired payment left a gap, for which {behind} later {}; the next `wallet send {name} …` \
+                     fills it.",
+                    if behind == 1 { "one waits" } else { "ones wait" }
+                ));
+            }
         }
         self.fates = Some(fates);
         Ok((survey, lines))
