@@ -47,13 +47,8 @@ impl MinerError {
     /// 2 when what the user gave is malformed or unknown, 1 for everything that was refused or failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(
-                SettingsError::Files(_)
-                | SettingsError::NameOfBuiltIn { .. }
-                | SettingsError::NameTaken { .. }
-                | SettingsError::NoDataDirectory,
-            ) => REFUSED,
-            Self::Settings(_) | Self::Networks(NetworksError::Malformed { .. }) => USAGE,
+            Self::Settings(error) if error.is_about_input() => USAGE,
+            Self::Networks(NetworksError::Malformed { .. }) => USAGE,
             _ => REFUSED,
         }
     }

@@ -87,15 +87,16 @@ impl WalletError {
     /// 2 when what the user gave is malformed or unknown, 1 for everything that was refused or failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Settings(_)
-            | Self::UnknownAddress { .. }
+            Self::Settings(error) if error.is_about_input() => USAGE,
+            Self::UnknownAddress { .. }
             | Self::ZeroAmount
             | Self::TotalOverflows
             | Self::FeeTooLow { .. }
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. }
             | Self::Keys(KeyStoreError::Unknown { .. }) => USAGE,
-            Self::NeverSynced { .. }
+            Self::Settings(_)
+            | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::Keys(_)
             | Self::Files(_)

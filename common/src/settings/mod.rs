@@ -190,6 +190,17 @@ pub enum SettingsError {
     Merge(#[from] config::ConfigError),
 }
 
+impl SettingsError {
+    /// Whether what the user gave is malformed or unknown, rather than something that was refused or failed:
+    /// the programs' edges choose their exit code by it.
+    pub fn is_about_input(&self) -> bool {
+        !matches!(
+            self,
+            Self::Files(_) | Self::NameOfBuiltIn { .. } | Self::NameTaken { .. } | Self::NoDataDirectory
+        )
+    }
+}
+
 fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map_or_else(
         || "; config/default.toml lists them all".to_owned(),
