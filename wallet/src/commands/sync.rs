@@ -19,6 +19,7 @@ use crate::error::WalletError;
 use crate::outbox::Outbox;
 use crate::output::Notes;
 
+mod fates;
 mod follower;
 mod resend;
 

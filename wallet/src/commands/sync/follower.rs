@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 
 use super::Until;
+use super::fates::{Fate, fates, told};
 use super::resend::Resend;
 use crate::error::WalletError;
 use crate::outbox::{Outbox, PaymentName, Survey};
@@ -31,8 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MOST_TOLD_BLOCKS: u64 = 50;
 /// The most entries of one address that are told of one change.
 const MOST_TOLD_ENTRIES: usize = 200;
-/// A payment this deep is not looked up at every change; a deeper reorganisation is told as a whole.
-const SURELY_CONFIRMED: u64 = 100;
 /// How long a miner is waited for at the least, and at the least how many status intervals.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PATIENCE_INTERVALS: u32 = 3;
@@ -46,16 +45,6 @@ pub enum Ended {
     Done(String),
     /// Otherwise.
     Failed(WalletError),
-}
-
-/// What was last told of a payment of the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Pending,
-    Expired,
-    Confirmed(Height),
-    /// Another payment of the sender took its place.
-    Conflicting,
 }
 
 /// See the module.
@@ -288,7 +277,7 @@ impl<'a> Follower<'a> {
         let (before, mut lines) = (self.fates.take(), Vec::new());
         let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
             let survey = self.outbox.survey(Some(reader))?;
-            let fates = fates(&survey, before.as_ref(), reader)?;
+            let fates = fates(&survey, reader)?;
             Ok((survey, fates))
         })?;
         for problem in &survey.problems {
@@ -443,61 +432,6 @@ fn left_the_chain(reader: &dyn Read, tip: BlockId) -> Result<(Height, Vec<BlockI
         }
         left.push(id);
         id = record.header.header.previous;
-    }
-}
-
-/// What the outbox and the ledger say of each payment. A payment that was confirmed before and is past still
-/// is looked up only if a reorganisation could have changed its block.
-fn fates(
-    survey: &Survey,
-    before: Option<&HashMap<PaymentName, Fate>>,
-    ledger: &dyn Read,
-) -> Result<HashMap<PaymentName, Fate>, StoreError> {
-    let mut fates = HashMap::new();
-    for name in &survey.past {
-        let known =
-            before.and_then(|before| before.get(name)).filter(|fate| matches!(fate, Fate::Confirmed(_)));
-        let still = match known {
-            Some(Fate::Confirmed(height))
-                if ledger.tip()?.height.blocks_since(*height) > SURELY_CONFIRMED =>
-            {
-                known.copied()
-            }
-            _ => None,
-        };
-        let found = || ledger.find_transaction(&name.id);
-        let fate = match still {
-            Some(fate) => fate,
-            None => found()?.map_or(Fate::Conflicting, |place| Fate::Confirmed(place.height)),
-        };
-        fates.insert(*name, fate);
-    }
-    for entry in &survey.open {
-        fates.insert(entry.name, if entry.expired { Fate::Expired } else { Fate::Pending });
-    }
-    Ok(fates)
-}
-
-/// What is worth telling when a payment's fate changes. `old` is `None` before the first look, and
-/// `Some(None)` for a payment that is new since the last.
-fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
-    let old = old?;
-    match new {
-        _ if old == Some(new) => None,
-        Fate::Confirmed(height) => Some(format!("confirmed in block {height}.")),
-        Fate::Pending if matches!(old, Some(Fate::Confirmed(_))) => {
-            Some("a reorganisation took it out of the chain; it is pending again and sent again.".to_owned())
-        }
-        Fate::Pending if old == Some(Fate::Conflicting) => {
-            Some("a reorganisation freed its place; it is pending again and sent again.".to_owned())
-        }
-        Fate::Pending => None,
-        Fate::Conflicting => {
-            Some("it never will be confirmed, for another payment took its place.".to_owned())
-        }
-        Fate::Expired => {
-            Some("it has expired: no block took it in time, and its money is free again.".to_owned())
-        }
     }
 }
 
