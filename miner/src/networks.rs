@@ -14,7 +14,7 @@ use common::net::{Addresses, ClientDeadlines, ConnectError, Receiver, SessionErr
 use common::rules::{DecodeRulesError, Rules, check_name};
 use common::settings::{BUILT_IN_NETWORKS, Settings, keep_network, kept_networks, load_network};
 use common::time::{Height, Timestamp};
-use common::wire::{Announcement, Datagram, Hello, MAGIC, MIN_VERSION, Request, Response, Status, VERSION};
+use common::wire::{Announcement, Datagram, Hello, Request, Response, Status};
 use tabled::settings::Style;
 use tabled::{Table, Tabled};
 use tokio::task::JoinSet;
@@ -330,18 +330,7 @@ async fn ask(place: SocketAddr, prefix: [u8; 8]) -> Result<Rules, AskError> {
 
 /// What this program says of itself: a caller of the same network that serves nothing.
 fn own_hello(theirs: &Hello) -> Hello {
-    Hello {
-        magic: MAGIC,
-        version: VERSION,
-        min_version: MIN_VERSION,
-        network: theirs.network,
-        // Nobody has to recognise it.
-        instance: 0,
-        time: Timestamp::from_system_clock(),
-        block_server_port: 0,
-        features: 0,
-        agent: AGENT.into(),
-    }
+    Hello::of_caller(theirs, AGENT, Timestamp::from_system_clock())
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use common::settings::Settings;
 use common::text::with_causes;
 use common::time::Timestamp;
 use common::transaction::Transaction;
-use common::wire::{
-    Announcement, Datagram, Hello, MAGIC, MIN_VERSION, Request, Response, SubmitResult, VERSION,
-};
+use common::wire::{Announcement, Datagram, Hello, Request, Response, SubmitResult};
 
 use crate::output::Notes;
 
@@ -100,16 +98,5 @@ async fn submit(peer: &str, network: &NetworkId, transaction: Transaction) -> Re
 
 /// What a wallet that serves nothing says of itself.
 fn own_hello(theirs: &Hello) -> Hello {
-    Hello {
-        magic: MAGIC,
-        version: VERSION,
-        min_version: MIN_VERSION,
-        network: theirs.network,
-        // Nobody has to recognise it.
-        instance: 0,
-        time: Timestamp::from_system_clock(),
-        block_server_port: 0,
-        features: 0,
-        agent: crate::AGENT.into(),
-    }
+    Hello::of_caller(theirs, crate::AGENT, Timestamp::from_system_clock())
 }

@@ -207,7 +207,7 @@ impl<S: Store> Node<S> {
             instance: self.config.instance,
             time: now,
             block_server_port: self.config.block_server_port,
-            features: Hello::SERVES_BODIES,
+            features: if self.config.block_server_port == 0 { 0 } else { Hello::SERVES_BODIES },
             agent: self.config.agent.clone().into_bytes(),
         }
     }

@@ -65,6 +65,22 @@ impl Hello {
         decode_limited::<Self, { 2 * MAX_HELLO_FRAME_BYTES }>(bytes)
     }
 
+    /// What a caller that serves nothing says, on whatever network the server is. Nobody has to recognise it:
+    /// its instance is 0.
+    pub fn of_caller(server: &Self, agent: &str, time: Timestamp) -> Self {
+        Self {
+            magic: MAGIC,
+            version: VERSION,
+            min_version: MIN_VERSION,
+            network: server.network,
+            instance: 0,
+            time,
+            block_server_port: 0,
+            features: 0,
+            agent: agent.as_bytes().to_vec(),
+        }
+    }
+
     /// Whether the sender is a farthing program of this version, whatever its network.
     pub fn check_protocol(&self) -> Result<(), HelloError> {
         if self.magic != MAGIC {

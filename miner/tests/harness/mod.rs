@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::hash::{BlockId, NetworkId};
 use common::net::{ClientDeadlines, connect};
 use common::time::Timestamp;
-use common::wire::{Hello, MAGIC, MIN_VERSION, Request, Response, Status, VERSION};
+use common::wire::{Hello, Request, Response, Status};
 
 /// The longest that a test waits for anything.
 pub const AT_MOST: Duration = Duration::from_secs(120);
@@ -157,17 +157,7 @@ impl Drop for Miner {
 
 /// Calls a block server, and asks it something.
 fn call(place: SocketAddr, request: Option<Request>) -> (Hello, Option<Response>) {
-    let own_hello = |theirs: &Hello| Hello {
-        magic: MAGIC,
-        version: VERSION,
-        min_version: MIN_VERSION,
-        network: theirs.network,
-        instance: 0,
-        time: Timestamp::from_system_clock(),
-        block_server_port: 0,
-        features: 0,
-        agent: b"test".to_vec(),
-    };
+    let own_hello = |theirs: &Hello| Hello::of_caller(theirs, "test", Timestamp::from_system_clock());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (mut session, hello) = connect(place, None, own_hello, ClientDeadlines::default()).await.unwrap();
