@@ -1,10 +1,11 @@
 //! The one event loop: it gives a [`Node`] what happens, with the time, and carries out what it decides.
 //! Both programs run it; what differs between them is their [`Program`].
 //!
-//! Three kinds of thread, so that none waits for another's work:
-//! - the loop itself, which alone touches the node and is the only one that writes the store;
-//! - a small tokio runtime with all sockets (`links`, `service`, the receivers below);
-//! - one worker a core for signature checks (`workers`).
+//! Four kinds of thread, so that none waits for another's work:
+//! - the loop itself, which alone touches the node;
+//! - a small tokio runtime with all sockets (`links`, `service`, the receivers below), which also decodes;
+//! - one worker a core for signature checks (`workers`);
+//! - one that connects checked blocks to the chain (`writer`).
 //!
 //! They meet in two bounded queues. What peers answer and workers finish comes in by the first, and waits
 //! for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
@@ -34,10 +35,12 @@ use crate::wire::{Announcement, Datagram, DatagramError, Response};
 mod links;
 mod service;
 mod workers;
+mod writer;
 
 use links::Links;
 use service::ChainService;
 use workers::Workers;
+use writer::Writer;
 
 /// Answers and results on their way to the loop.
 const MAX_ANSWERS: usize = 1_024;
@@ -246,6 +249,7 @@ impl Driver {
         });
         drop(guard);
         let workers = Workers::start(node.checker().clone(), events.clone())?;
+        let writer = Writer::start(node.chain().clone(), events.clone())?;
         let links = Links::new(runtime.handle().clone(), events, &node);
         let mut event_loop = Loop {
             node,
@@ -255,6 +259,7 @@ impl Driver {
             network,
             links,
             workers,
+            writer,
             datagrams,
             answers: HashMap::new(),
         };
@@ -285,6 +290,7 @@ struct Loop<'a, S, P> {
     network: NetworkId,
     links: Links,
     workers: Workers,
+    writer: Writer,
     datagrams: mpsc::Sender<(Vec<u8>, u16)>,
     /// Where the answers to callers go.
     answers: HashMap<ConnectionId, oneshot::Sender<Response>>,
@@ -369,6 +375,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                     }
                 }
                 Effect::Check(job) => self.workers.check(job),
+                Effect::Offer(blocks) => self.writer.offer(blocks),
                 Effect::Mine(template) => self.program.mine(template),
                 Effect::Notice(notice) => self.program.notice(&self.node, notice),
             }

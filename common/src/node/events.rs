@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Checked, Idle, Job, LinkId, MempoolError, MempoolLimits, Target, Template};
 use crate::address::Address;
 use crate::block::Seal;
-use crate::chain::TipChange;
-use crate::consensus::CheckedTransaction;
+use crate::chain::{ChainError, Outcome, TipChange};
+use crate::consensus::{CheckedBlock, CheckedTransaction};
 use crate::hash::{BlockId, TransactionId};
 use crate::time::{Height, Timestamp};
 use crate::transaction::Transaction;
@@ -112,6 +112,13 @@ pub enum Input {
     },
     /// A job is done.
     Checked(Checked),
+    /// Blocks were offered to the chain, as [`Effect::Offer`] asked.
+    Offered {
+        /// Those blocks.
+        blocks: Vec<CheckedBlock>,
+        /// What came of it.
+        result: Result<Outcome, ChainError>,
+    },
     /// The nonce of a template was found.
     Mined {
         /// The template.
@@ -158,6 +165,9 @@ pub enum Effect {
     },
     /// Check signatures.
     Check(Job),
+    /// Offer these blocks to the chain ([`crate::chain::Chain::connect`]): after those of earlier effects of
+    /// this kind, on any thread. Each is answered by an [`Input::Offered`], in the same order.
+    Offer(Vec<CheckedBlock>),
     /// Work on this block from now on; on none.
     Mine(Option<Arc<Template>>),
     /// Tell the user.

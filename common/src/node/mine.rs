@@ -42,13 +42,17 @@ impl Mining {
 impl<S: Store> Node<S> {
     pub(super) fn mining_deadline(&self) -> Option<Duration> {
         // Whoever has no pool mines nothing, see `drive_mining`.
-        self.config.miner.filter(|_| self.pool.is_some())?;
+        self.config.miner.filter(|_| self.pool.is_some() && !self.sync.is_writing())?;
         let dirty_at = self.mining.dirty_at.unwrap_or(Duration::MAX);
         Some(self.mining.refresh_at.min(dirty_at))
     }
 
     pub(super) fn drive_mining(&mut self) -> Result<(), StoreError> {
         let (Some(miner), Some(pool)) = (self.config.miner, &self.pool) else { return Ok(()) };
+        if self.sync.is_writing() {
+            // The tip is about to change: what is built now would be thrown away.
+            return Ok(());
+        }
         let now = self.now.monotonic;
         let fresh = self.mining.current.as_ref().is_some_and(|(_, tip)| *tip == self.tip.id);
         let due =

@@ -3,7 +3,8 @@
 //!
 //! A driver feeds it [`Input`]s with the time, and carries out the [`Effect`]s that it finds in
 //! [`Node::next_effect`]; when nothing happens it calls [`Node::tick`] at [`Node::next_deadline`]. Signature
-//! checks are effects too: they come back as inputs. The store is the only thing that is touched directly.
+//! checks and writes of blocks are effects too: they come back as inputs, so that the next blocks are fetched
+//! and checked while the last are written. Of the store the node itself reads, and writes only what is small.
 //!
 //! | file | what it decides |
 //! | --- | --- |
@@ -54,7 +55,7 @@ pub use template::{Idle, Template};
 
 use peers::Peers;
 use relay::Relay;
-use sync::Sync;
+use sync::{Offer, Sync};
 
 /// See the module.
 pub struct Node<S> {
@@ -133,6 +134,7 @@ impl<S: Store> Node<S> {
             Input::Checked(Checked::Block { number, id, result }) => {
                 self.block_checked(number, id, *result)?;
             }
+            Input::Offered { blocks, result } => self.offered(&blocks, result)?,
             Input::Mined { template, nonce, seal } => self.mined(&template, nonce, seal)?,
             Input::Submit(transactions) => self.submit(&transactions),
         }
@@ -292,7 +294,10 @@ impl<S: Store> Node<S> {
         given: &[CheckedBlock],
         source: Source,
     ) -> Result<(), StoreError> {
-        self.tip = change.new;
+        // It may have been seen in the store already, and the one after it too.
+        if change.new.is_better_than(&self.tip) {
+            self.tip = change.new;
+        }
         self.pool_follows(&change, given)?;
         let payments = given.iter().map(|block| block.transactions().len()).sum();
         // Everybody is told at once, so that they stop working on an older block.
@@ -320,12 +325,12 @@ impl<S: Store> Node<S> {
             return Ok(());
         }
         match self.checker.block(block, template.parent_time) {
-            Ok(checked) => self.connect(&[checked], Source::Mined).map(|_| ()),
+            Ok(checked) => self.offer(vec![checked], Offer::mined()),
             Err(error) => {
                 self.notice(Notice::InvalidBlock { id, reason: format!("mined here: {error}") });
                 self.mining.invalidate();
-                Ok(())
             }
         }
+        Ok(())
     }
 }

@@ -412,7 +412,7 @@ impl<S: Store> Node<S> {
             self.ask(id, Purpose::Ask, Request::GetTransactions { ids: chunk.to_vec() }, Asked::Transactions);
         }
         if last_page || exchange.pages >= MAX_POOL_PAGES {
-            self.offer(id, &exchange.theirs);
+            self.offer_pool(id, &exchange.theirs);
             return;
         }
         let after = exchange.theirs.last().copied();
@@ -422,7 +422,7 @@ impl<S: Store> Node<S> {
     }
 
     /// Gives a named peer what its pool lacks: it cannot ask, because it may not know this node's address.
-    fn offer(&mut self, id: PeerId, theirs: &BTreeSet<TransactionId>) {
+    fn offer_pool(&mut self, id: PeerId, theirs: &BTreeSet<TransactionId>) {
         let Some(pool) = &self.pool else { return };
         if !self.peers.get(id).is_some_and(|peer| peer.named) {
             return;

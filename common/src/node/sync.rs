@@ -4,13 +4,13 @@
 //! nothing is stored; memory is bounded, because a chain too long to hold is followed by its work alone
 //! and the ids at which its windows end. Once its work beats this node's chain it is *fetched*: bodies are
 //! asked for from everyone who may have them, checked on other threads, and connected in order, many in
-//! one write of the store. A chain that was too long to hold has its headers fetched again, window by
+//! one write of the store, on yet another thread. A chain that was too long to hold has its headers fetched again, window by
 //! window, each of which must end in the id that was remembered, so nobody can change it in between.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Node;
+use super::{Node, Source};
 use super::limits::*;
 use super::peers::PeerId;
 use super::push::Pushed;
@@ -31,6 +31,8 @@ mod scan;
 pub(super) struct Sync {
     scans: BTreeMap<PeerId, Scan>,
     fetch: Option<Fetch>,
+    /// What is being written, in the order in which it was offered.
+    offers: VecDeque<Offer>,
     last_told: Duration,
     /// The block that the user was last told to be ahead of the clock.
     told_waits: Option<BlockId>,
@@ -41,7 +43,12 @@ pub(super) struct Sync {
 
 impl Sync {
     pub(super) fn is_busy(&self) -> bool {
-        !self.scans.is_empty() || self.fetch.is_some()
+        !self.scans.is_empty() || self.fetch.is_some() || self.is_writing()
+    }
+
+    /// Whether blocks are on their way into the chain: the tip may change at any moment.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.offers.is_empty()
     }
 
     fn number(&mut self) -> u64 {
@@ -90,8 +97,26 @@ struct Window {
     count: usize,
 }
 
+/// Blocks that were handed out to be connected to the chain.
+pub(super) struct Offer {
+    source: Source,
+    /// The fetch that they are of; none when they were mined here.
+    fetch: Option<u64>,
+    /// Who answers for them.
+    peer: Option<PeerId>,
+    bytes: usize,
+}
+
+impl Offer {
+    pub(super) fn mined() -> Self {
+        Self { source: Source::Mined, fetch: None, peer: None, bytes: 0 }
+    }
+}
+
 /// The better chain that is being fetched.
 struct Fetch {
+    /// Tells it from other fetches.
+    number: u64,
     /// Who is asked for more headers; `None` when a caller pushed the blocks.
     peer: Option<PeerId>,
     /// How far its headers are checked.
@@ -106,9 +131,12 @@ struct Fetch {
     complete: bool,
     /// Peers that said they lack one of the bodies.
     lacking: BTreeSet<PeerId>,
+    /// Of the bodies that came and are not connected yet, those being written included.
     buffered_bytes: usize,
+    /// Whether blocks of it are being written.
+    is_writing: bool,
     progress_at: Duration,
-    /// When blocks were last connected.
+    /// When blocks were last handed out to be connected.
     connected_at: Duration,
     /// Compact blocks led nowhere: ask for whole ones.
     whole_blocks: bool,
@@ -137,12 +165,13 @@ enum BodyState {
     Wanted,
     Asked { of: Vec<PeerId>, at: Duration },
     Checking { number: u64, from: Option<PeerId>, bytes: usize },
-    Ready(Box<CheckedBlock>),
+    Ready { block: Box<CheckedBlock>, bytes: usize },
 }
 
 impl Fetch {
-    fn new(peer: Option<PeerId>, start: Cursor, now: Duration) -> Self {
+    fn new(number: u64, peer: Option<PeerId>, start: Cursor, now: Duration) -> Self {
         Self {
+            number,
             peer,
             end: start,
             pending: VecDeque::new(),
@@ -151,6 +180,7 @@ impl Fetch {
             complete: false,
             lacking: BTreeSet::new(),
             buffered_bytes: 0,
+            is_writing: false,
             progress_at: now,
             connected_at: now,
             whole_blocks: false,
@@ -240,7 +270,7 @@ impl<S: Store> Node<S> {
     }
 
     pub(super) fn drive_sync(&mut self) -> Result<(), StoreError> {
-        self.connect_ready()?;
+        self.connect_ready();
         self.look_after_fetch();
         self.adopt_staged();
         self.start_scans()?;
@@ -283,8 +313,7 @@ fn left(end: &Cursor, first: Option<&SealedHeader>) -> bool {
 
 fn body_bytes(pending: &Pending) -> usize {
     match &pending.state {
-        BodyState::Checking { bytes, .. } => *bytes,
-        BodyState::Ready(block) => block.encoded_body().len(),
+        BodyState::Checking { bytes, .. } | BodyState::Ready { bytes, .. } => *bytes,
         _ => 0,
     }
 }

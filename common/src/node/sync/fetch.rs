@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BodyState, Cursor, Fetch, Pending, Scan, body_bytes, encoded_bytes, left};
+use super::{BodyState, Cursor, Fetch, Offer, Pending, Scan, body_bytes, encoded_bytes, left};
 use crate::block::{Block, Body, SealedHeader};
 use crate::chain::{ChainError, MAX_HEADERS, Outcome};
 use crate::consensus::{BodyError, CheckedBlock, HeaderError};
@@ -32,7 +32,7 @@ impl<S: Store> Node<S> {
         }
         self.end_fetch();
         let lean = !scan.windows.is_empty();
-        let mut fetch = Fetch::new(Some(id), start, now);
+        let mut fetch = Fetch::new(self.sync.number(), Some(id), start, now);
         fetch.windows = scan.windows.into();
         fetch.complete = complete && !lean;
         for (block_id, header) in scan.held {
@@ -57,9 +57,9 @@ impl<S: Store> Node<S> {
         fetch.measure(now);
         let (peer, forgotten) = (fetch.peer, now >= fetch.progress_at + FETCH_PATIENCE);
         let under_way =
-            |pending: &Pending| matches!(pending.state, BodyState::Checking { .. } | BodyState::Ready(_));
-        let nobody_has_it =
-            peer.is_none() && !fetch.pending.iter().any(under_way) && self.holders_of_fetch().is_empty();
+            |pending: &Pending| matches!(pending.state, BodyState::Checking { .. } | BodyState::Ready { .. });
+        let idle = !fetch.is_writing && !fetch.pending.iter().any(under_way);
+        let nobody_has_it = peer.is_none() && idle && self.holders_of_fetch().is_empty();
         if forgotten || nobody_has_it {
             self.end_fetch();
             if let Some(peer) = peer {
@@ -328,7 +328,7 @@ impl<S: Store> Node<S> {
             return Ok(());
         }
         match result {
-            Ok(block) => pending.state = BodyState::Ready(Box::new(block)),
+            Ok(block) => pending.state = BodyState::Ready { block: Box::new(block), bytes },
             Err(error) if error.condemns_block() => {
                 let place = fetch.pending.iter().position(|pending| pending.id == id).unwrap_or(0);
                 let condemned: Vec<BlockId> =
@@ -361,81 +361,100 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    /// Connects the checked blocks at the front: at once at the tip, many together while catching up.
-    pub(super) fn connect_ready(&mut self) -> Result<(), StoreError> {
-        loop {
-            let Some(fetch) = &mut self.sync.fetch else { return Ok(()) };
-            let ready = fetch
-                .pending
-                .iter()
-                .take_while(|pending| matches!(pending.state, BodyState::Ready(_)))
-                .take(BATCH_BLOCKS);
-            let mut bytes = 0;
-            let count = ready
-                .take_while(|pending| {
-                    let before = bytes;
-                    bytes += body_bytes(pending);
-                    before == 0 || bytes <= BATCH_BYTES
-                })
-                .count();
-            let all = count == fetch.pending.len();
-            let full = count == BATCH_BLOCKS || bytes >= BATCH_BYTES;
-            let waited = self.now.monotonic >= fetch.connected_at + CONNECT_AFTER;
-            if count == 0 || !(all || full || waited) {
-                if fetch.pending.is_empty() && fetch.complete {
-                    self.end_fetch();
-                }
-                return Ok(());
-            }
-            let mut blocks = Vec::with_capacity(count);
-            for pending in fetch.pending.drain(..count) {
-                if let BodyState::Ready(block) = pending.state {
-                    blocks.push(*block);
-                }
-            }
-            fetch.buffered_bytes = fetch.pending.iter().map(body_bytes).sum();
-            fetch.progress_at = self.now.monotonic;
-            fetch.connected_at = self.now.monotonic;
-            let peer = fetch.peer;
-            let source = match peer.and_then(|peer| self.peers.get(peer)) {
-                Some(peer) => Source::Peer(peer.target.clone()),
-                None => Source::Caller,
-            };
-            let before = self.tip.id;
-            let invalid = self.connect(&blocks, source)?;
-            if let Some(peer) = peer.filter(|_| self.tip.id != before) {
-                self.peers.proved_useful(peer);
-            }
-            if invalid {
-                self.end_fetch();
-                if let Some(peer) = peer {
-                    self.misbehaved(peer, "its chain breaks a rule on the ledger".to_owned());
-                }
-                return Ok(());
-            }
-            self.tell_progress();
+    /// Hands out the checked blocks at the front to be connected: at once at the tip, many together while
+    /// catching up, and while some are being written the next are only collected.
+    pub(super) fn connect_ready(&mut self) {
+        let Some(fetch) = &mut self.sync.fetch else { return };
+        if fetch.is_writing {
+            return;
         }
+        let ready = fetch
+            .pending
+            .iter()
+            .take_while(|pending| matches!(pending.state, BodyState::Ready { .. }))
+            .take(BATCH_BLOCKS);
+        let mut bytes = 0;
+        let count = ready
+            .take_while(|pending| {
+                let before = bytes;
+                bytes += body_bytes(pending);
+                before == 0 || bytes <= BATCH_BYTES
+            })
+            .count();
+        let all = count == fetch.pending.len();
+        let full = count == BATCH_BLOCKS || bytes >= BATCH_BYTES;
+        let waited = self.now.monotonic >= fetch.connected_at + CONNECT_AFTER;
+        if count == 0 || !(all || full || waited) {
+            if fetch.pending.is_empty() && fetch.complete {
+                self.end_fetch();
+            }
+            return;
+        }
+        let (mut blocks, mut bytes) = (Vec::with_capacity(count), 0);
+        for pending in fetch.pending.drain(..count) {
+            bytes += body_bytes(&pending);
+            if let BodyState::Ready { block, .. } = pending.state {
+                blocks.push(*block);
+            }
+        }
+        fetch.is_writing = true;
+        fetch.progress_at = self.now.monotonic;
+        fetch.connected_at = self.now.monotonic;
+        let (fetch, peer) = (Some(fetch.number), fetch.peer);
+        let source = match peer.and_then(|peer| self.peers.get(peer)) {
+            Some(peer) => Source::Peer(peer.target.clone()),
+            None => Source::Caller,
+        };
+        self.offer(blocks, Offer { source, fetch, peer, bytes });
     }
 
-    /// Offers checked blocks to the chain; says whether one of them was invalid.
-    pub(in crate::node) fn connect(
+    /// Hands out checked blocks to be connected.
+    pub(in crate::node) fn offer(&mut self, blocks: Vec<CheckedBlock>, offer: Offer) {
+        self.sync.offers.push_back(offer);
+        self.effects.push_back(Effect::Offer(blocks));
+    }
+
+    /// Blocks were offered to the chain: what follows from that.
+    pub(in crate::node) fn offered(
         &mut self,
         blocks: &[CheckedBlock],
-        source: Source,
-    ) -> Result<bool, StoreError> {
-        let Outcome { change, invalid } = match self.chain.connect(blocks) {
-            Ok(outcome) => outcome,
+        result: Result<Outcome, ChainError>,
+    ) -> Result<(), StoreError> {
+        let Some(Offer { source, fetch, peer, bytes }) = self.sync.offers.pop_front() else { return Ok(()) };
+        let (change, refused) = match result {
+            Ok(Outcome { change, invalid }) => {
+                if let Some(invalid) = &invalid {
+                    self.notice(Notice::InvalidBlock { id: invalid.id, reason: invalid.to_string() });
+                }
+                (change, invalid.is_some())
+            }
             // Another process condemned or replaced the parent meanwhile: nothing came of it.
-            Err(ChainError::UnknownParent { .. }) => return Ok(true),
+            Err(ChainError::UnknownParent { .. }) => (None, true),
             Err(ChainError::Store(error)) => return Err(error),
         };
+        if let Some(peer) = peer.filter(|_| change.is_some()) {
+            self.peers.proved_useful(peer);
+        }
         if let Some(change) = change {
             self.tip_changed(change, blocks, source)?;
         }
-        if let Some(invalid) = &invalid {
-            self.notice(Notice::InvalidBlock { id: invalid.id, reason: invalid.to_string() });
+        if let Some(current) = self.sync.fetch.as_mut().filter(|current| Some(current.number) == fetch) {
+            current.is_writing = false;
+            current.buffered_bytes -= bytes;
+            current.progress_at = self.now.monotonic;
+            if refused {
+                self.end_fetch();
+            } else {
+                self.tell_progress();
+            }
         }
-        Ok(invalid.is_some())
+        if refused {
+            match peer {
+                Some(peer) => self.misbehaved(peer, "its chain breaks a rule on the ledger".to_owned()),
+                None => self.mining.invalidate(),
+            }
+        }
+        Ok(())
     }
 
     fn tell_progress(&mut self) {
@@ -496,7 +515,7 @@ impl<S: Store> Node<S> {
     pub(in crate::node) fn adopt(&mut self, start: Cursor, blocks: Vec<Block>, pushed: Option<Pushed>) {
         self.end_fetch();
         let now = self.now.monotonic;
-        let mut fetch = Fetch::new(None, start, now);
+        let mut fetch = Fetch::new(self.sync.number(), None, start, now);
         (fetch.complete, fetch.whole_blocks, fetch.pushed) = (true, true, pushed);
         for block in blocks {
             let (id, bytes, parent_time) =

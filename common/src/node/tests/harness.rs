@@ -687,6 +687,16 @@ impl Network {
                     let at = self.now + self.job_time;
                     self.schedule(at, Event::Input(id, Box::new(Input::Checked(checked))));
                 }
+                Effect::Offer(blocks) => {
+                    let Some(node) = self.node_mut(id) else { return };
+                    // Written at once and told later, as it is where another thread writes.
+                    let result = node.chain().connect(&blocks);
+                    let input = Input::Offered { blocks, result };
+                    match self.job_time {
+                        Duration::ZERO => self.give(id, input),
+                        time => self.schedule(self.now + time, Event::Input(id, Box::new(input))),
+                    }
+                }
                 Effect::Mine(template) => self.members[id].template = template,
                 Effect::Notice(notice) => self.members[id].notices.push((self.now, notice)),
             }
