@@ -303,7 +303,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
         heard: &mut mpsc::Receiver<Input>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), DriverError> {
-        let mut wake = None;
+        let (mut wake, mut batch) = (None, Vec::with_capacity(HEARD_AT_A_TIME));
         loop {
             if self.carry_out()? {
                 return Ok(());
@@ -327,16 +327,8 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                     Some(event) => self.take(event)?,
                     None => return Ok(()),
                 },
-                input = heard.recv() => {
-                    let mut input = input;
-                    for _ in 0..HEARD_AT_A_TIME {
-                        let Some(next) = input else { break };
-                        self.node.handle(next, now(self.started))?;
-                        input = heard.try_recv().ok();
-                    }
-                    if let Some(last) = input {
-                        self.node.handle(last, now(self.started))?;
-                    }
+                _ = heard.recv_many(&mut batch, HEARD_AT_A_TIME) => {
+                    self.node.handle_many(batch.drain(..), now(self.started))?;
                 }
                 () = sleep_until(deadline) => {
                     wake = None;

@@ -114,14 +114,38 @@ impl<S: Store> Node<S> {
 
     /// Takes in what happened. Errors are those of the store, and final: the node must not go on.
     pub fn handle(&mut self, input: Input, now: Now) -> Result<(), StoreError> {
+        self.handle_many([input], now)
+    }
+
+    /// Takes in several things that happened at a time, for little more than the cost of one: a burst of
+    /// payments above all.
+    pub fn handle_many(
+        &mut self,
+        inputs: impl IntoIterator<Item = Input>,
+        now: Now,
+    ) -> Result<(), StoreError> {
         self.now = now;
         self.look_at_store()?;
+        let mut payments = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
+                    payments.push((payment, None));
+                }
+                input => self.take_in(input)?,
+            }
+        }
+        self.heard_transactions(payments)?;
+        self.drive()
+    }
+
+    fn take_in(&mut self, input: Input) -> Result<(), StoreError> {
         match input {
             Input::Announcement { from, announcement: Announcement::Status(status) } => {
                 self.heard_status(from, status)
             }
-            Input::Announcement { announcement: Announcement::Transaction(transaction), .. } => {
-                self.heard_transaction(transaction, None);
+            Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
+                self.heard_transactions(vec![(payment, None)])?;
             }
             Input::ForeignNetwork { from, prefix } => self.heard_foreign_network(from, prefix),
             Input::Connected { link, hello } => self.connected(link, &hello),
@@ -138,7 +162,7 @@ impl<S: Store> Node<S> {
             Input::Mined { template, nonce, seal } => self.mined(&template, nonce, seal)?,
             Input::Submit(transactions) => self.submit(&transactions),
         }
-        self.drive()
+        Ok(())
     }
 
     /// Does what is due. Called at [`Node::next_deadline`], and harmless at any other time.

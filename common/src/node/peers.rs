@@ -460,7 +460,7 @@ impl<S: Store> Node<S> {
             }
             (Asked::PoolIds, Response::PoolIds(ids)) => self.pool_ids_came(id, ids),
             (Asked::Transactions, Response::Transactions(transactions)) => {
-                self.pool_transactions_came(transactions)
+                self.pool_transactions_came(transactions)?;
             }
             (Asked::Status, Response::Status(status)) => self.claimed(id, status),
             (Asked::Submitted(submission), Response::Results(results)) => {

@@ -113,31 +113,44 @@ impl Relay {
 }
 
 impl<S: Store> Node<S> {
-    /// A payment came in, by broadcast or from a peer: everything cheap is checked, and its signature
-    /// asked for.
-    pub(super) fn heard_transaction(&mut self, transaction: Transaction, ticket: Option<Ticket>) {
-        let id = transaction.id();
-        let result = self.admit(id, &transaction);
-        match result {
-            Ok(()) => {
-                self.relay.in_check.insert(id, ticket);
-                self.relay.unverified.push_back((id, transaction));
+    /// Payments came in, by broadcast or from a peer: everything cheap is checked, and their signatures asked
+    /// for.
+    pub(super) fn heard_transactions(
+        &mut self,
+        heard: Vec<(Transaction, Option<Ticket>)>,
+    ) -> Result<(), StoreError> {
+        let (transactions, tickets): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
+        let ids: Vec<TransactionId> = transactions.iter().map(Transaction::id).collect();
+        let heard: Vec<_> = ids.into_iter().zip(transactions).zip(tickets).collect();
+        let (chain, pool, relay) = (&self.chain, &self.pool, &mut self.relay);
+        let next_height = self.tip.height.next();
+        // One look at the store for all of them.
+        let refused = chain.store().read::<_, StoreError>(|reader| {
+            let mut refused = Vec::new();
+            for ((id, transaction), ticket) in heard {
+                let account_of = |address: &Address| reader.account(address).unwrap_or_default();
+                let known = relay.in_check.contains_key(&id);
+                let admitted = match pool {
+                    _ if known => Err(MempoolError::Known),
+                    Some(pool) if relay.unverified.len() < MAX_UNVERIFIED => {
+                        pool.check_before_signature(chain.rules(), &transaction, &id, next_height, account_of)
+                    }
+                    _ => Err(MempoolError::Full),
+                };
+                match admitted {
+                    Ok(_) => {
+                        relay.in_check.insert(id, ticket);
+                        relay.unverified.push_back((id, transaction));
+                    }
+                    Err(error) => refused.push((ticket, id, error)),
+                }
             }
-            Err(error) => self.settle(ticket, id, Err(error)),
+            Ok(refused)
+        })?;
+        for (ticket, id, error) in refused {
+            self.settle(ticket, id, Err(error));
         }
-    }
-
-    fn admit(&mut self, id: TransactionId, transaction: &Transaction) -> Result<(), MempoolError> {
-        if self.relay.in_check.contains_key(&id) {
-            return Err(MempoolError::Known);
-        }
-        let (chain, next_height) = (&self.chain, self.tip.height.next());
-        let Some(pool) = &self.pool else { return Err(MempoolError::Full) };
-        if self.relay.unverified.len() >= MAX_UNVERIFIED {
-            return Err(MempoolError::Full);
-        }
-        let account_of = |address: &Address| account(chain, address);
-        pool.check_before_signature(chain.rules(), transaction, &id, next_height, account_of).map(|_| ())
+        Ok(())
     }
 
     /// Tells whoever asked what became of a payment.
@@ -167,19 +180,26 @@ impl<S: Store> Node<S> {
     ) -> Result<(), StoreError> {
         self.relay.jobs = self.relay.jobs.saturating_sub(1);
         let next_height = self.tip.height.next();
-        for (id, result) in results {
+        let Some(pool) = &mut self.pool else { return Ok(()) };
+        let settled = self.chain.store().read::<_, StoreError>(|reader| {
+            let mut settled = Vec::with_capacity(results.len());
+            for (id, result) in results {
+                let result = match result {
+                    Ok(transaction) => {
+                        let account = reader.account(&transaction.sender())?;
+                        pool.insert(transaction.clone(), next_height, account).map(|()| transaction)
+                    }
+                    Err(error) => {
+                        pool.refuse(id);
+                        Err(error.into())
+                    }
+                };
+                settled.push((id, result));
+            }
+            Ok(settled)
+        })?;
+        for (id, result) in settled {
             let ticket = self.relay.in_check.remove(&id).flatten();
-            let Some(pool) = &mut self.pool else { continue };
-            let result = match result {
-                Ok(transaction) => {
-                    let sender = account(&self.chain, &transaction.sender());
-                    pool.insert(transaction.clone(), next_height, sender).map(|()| transaction)
-                }
-                Err(error) => {
-                    pool.refuse(id);
-                    Err(error.into())
-                }
-            };
             if result.is_ok() {
                 self.mining.payment_arrived(self.now.monotonic);
                 if !self.config.named_peers.is_empty() {
@@ -245,8 +265,7 @@ impl<S: Store> Node<S> {
                 Response::Transactions(found.map(|known| known.transaction().clone()).collect())
             }
             Request::SubmitTransactions(transactions) => {
-                self.transactions_submitted(connection, transactions);
-                return Ok(());
+                return self.transactions_submitted(connection, transactions);
             }
             Request::SubmitBlocks(blocks) => return self.blocks_submitted(connection, blocks),
             Request::WaitStatus { tip } if tip == self.tip.id && self.waiting.len() < MAX_WAITING => {
@@ -260,18 +279,21 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    fn transactions_submitted(&mut self, connection: ConnectionId, transactions: Vec<Transaction>) {
+    fn transactions_submitted(
+        &mut self,
+        connection: ConnectionId,
+        transactions: Vec<Transaction>,
+    ) -> Result<(), StoreError> {
         if transactions.is_empty() {
             self.effects.push_back(Effect::Respond { connection, response: Response::Results(Vec::new()) });
-            return;
+            return Ok(());
         }
         let number = self.relay.next_ticket;
         self.relay.next_ticket += 1;
         let (results, open) = (vec![SubmitResult::POOL_FULL; transactions.len()], transactions.len());
         self.relay.submitted.insert(number, Submitted { connection, results, open });
-        for (place, transaction) in transactions.into_iter().enumerate() {
-            self.heard_transaction(transaction, Some((number, place)));
-        }
+        let places = transactions.into_iter().enumerate();
+        self.heard_transactions(places.map(|(place, it)| (it, Some((number, place)))).collect())
     }
 
     /// What is under way and must come to an end: checks, submissions, exchanges.
@@ -443,13 +465,14 @@ impl<S: Store> Node<S> {
         }
     }
 
-    pub(super) fn pool_transactions_came(&mut self, mut transactions: Vec<Transaction>) {
+    pub(super) fn pool_transactions_came(
+        &mut self,
+        mut transactions: Vec<Transaction>,
+    ) -> Result<(), StoreError> {
         transactions.truncate(POOL_TRANSACTIONS);
         // They come in the order of their ids; in that of their nonces fewer have to be kept aside.
         transactions.sort_by_key(|transaction| transaction.payment.nonce);
-        for transaction in transactions {
-            self.heard_transaction(transaction, None);
-        }
+        self.heard_transactions(transactions.into_iter().map(|transaction| (transaction, None)).collect())
     }
 
     /// The user's own payments, for every named peer.
