@@ -54,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let chain = Chain::new(rules.clone(), store);
     chain.watch(&[key.address()], false)?;
 
+    let verifier = RsaVerifier::default();
     let (mut ancestors, mut batch, mut nonce) = (Ancestors::of_genesis_child(&rules), Vec::new(), 0);
     while nonce < payments {
         let count = per_block.min(payments - nonce);
@@ -75,8 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let body = Body { reward, transactions: signed.collect() };
         let header = mine(&rules, &ancestors, body.merkle_root());
         let block = Block { header, seal: None, body };
-        let checked =
-            check_body(&rules, &network, ancestors.parent.time, block, &NothingKnown, &RsaVerifier)?;
+        let checked = check_body(&rules, &network, ancestors.parent.time, block, &NothingKnown, &verifier)?;
         ancestors = ancestors.of_child(&header, checked.id());
         batch.push(checked);
         nonce += count;

@@ -1,6 +1,8 @@
 //! Blocks and their encoding (`PROTOCOL.md`, section 5). Data only: the rules are in
 //! [`crate::consensus`].
 
+mod encoded;
+
 use bincode::{Decode, Encode};
 
 use crate::address::Address;
@@ -11,6 +13,8 @@ use crate::hash::{BlockId, MerkleRoot, sha256};
 use crate::merkle;
 use crate::time::{Height, Timestamp};
 use crate::transaction::Transaction;
+
+pub use encoded::{EncodedBlock, EncodedBody};
 
 /// What a seal's signature begins with.
 const SEAL_TAG: &[u8; 14] = b"farthing:seal:";
@@ -105,6 +109,11 @@ impl BlockHeader {
 }
 
 impl Reward {
+    /// The length of the encoding.
+    pub fn encoded_bytes(&self) -> usize {
+        48 + self.data.len()
+    }
+
     /// The Merkle leaf 0 of the block it is in.
     pub fn leaf(&self) -> [u8; 32] {
         merkle::leaf(&encode(self))
@@ -114,9 +123,7 @@ impl Reward {
 impl Body {
     /// The Merkle root over reward and transactions.
     pub fn merkle_root(&self) -> MerkleRoot {
-        let ids = self.transactions.iter().map(|transaction| *transaction.id().as_bytes());
-        let leaves: Vec<[u8; 32]> = std::iter::once(self.reward.leaf()).chain(ids).collect();
-        merkle::root(&leaves)
+        merkle::root(&self.leaves(&encode(self)))
     }
 }
 

@@ -47,12 +47,16 @@ pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
 
 /// Like [`decode`], for places where a smaller allocation bound is known (a datagram, a first frame).
 pub fn decode_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (value, used) =
-        bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(DecodeError::Malformed)?;
+    let (value, used) = decode_start::<T, LIMIT>(bytes)?;
     match bytes.len() - used {
         0 => Ok(value),
         extra => Err(DecodeError::TrailingBytes { extra }),
     }
+}
+
+/// The value that the bytes begin with, and how many of them it takes.
+pub fn decode_start<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(DecodeError::Malformed)
 }
 
 #[cfg(test)]

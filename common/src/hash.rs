@@ -1,11 +1,15 @@
 //! SHA-256, and one type for every meaning that a hash has in the protocol, so that none can be taken
 //! for another.
 
+mod many;
+
 use std::fmt;
 use std::str::FromStr;
 
 use bincode::{Decode, Encode};
 use sha2::{Digest, Sha256};
+
+pub use many::sha256_many;
 
 /// SHA-256 of the concatenation of `parts`.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {

@@ -137,7 +137,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::{Body, SealedHeader};
+    use crate::block::{Body, EncodedBody, SealedHeader};
     use crate::rules::Rules;
     use crate::testing::model::Model;
     use crate::testing::{Key, MapAccounts, easy_rules};
@@ -157,7 +157,7 @@ mod tests {
         let unsigned = |payment| Transaction { payment, signature: Vec::new() };
         let transactions = payments.into_iter().map(unsigned).collect();
         let header = SealedHeader { header: rules().genesis().header, seal: None };
-        CheckedBlock::from_store(header, Body { reward, transactions })
+        CheckedBlock::from_store(header, EncodedBody::new(Body { reward, transactions }))
     }
 
     fn rule_broken(payments: Vec<Payment>) -> (usize, TransactionError) {

@@ -1,7 +1,7 @@
 //! The Merkle tree of RFC 6962, section 2.1: leaf and node hashes cannot be taken for each other, and no
 //! two lists of leaves share a root.
 
-use crate::hash::{MerkleRoot, sha256};
+use crate::hash::{MerkleRoot, sha256, sha256_many};
 
 /// The longest audit path of a tree with at most 2^32 leaves.
 pub const MAX_PATH: usize = 32;
@@ -11,8 +11,22 @@ pub fn leaf(bytes: &[u8]) -> [u8; 32] {
     sha256(&[&[0], bytes])
 }
 
+/// The hashes of many leaves, from the bytes of each.
+pub fn leaves(encodings: &[&[u8]]) -> Vec<[u8; 32]> {
+    sha256_many(&[0], encodings)
+}
+
 fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     sha256(&[&[1], left, right])
+}
+
+/// The level above: neighbours in pairs, an odd last one as it is.
+fn parents(level: &[[u8; 32]]) -> Vec<[u8; 32]> {
+    let (pairs, odd) = level.as_chunks::<2>();
+    let pairs: Vec<&[u8]> = pairs.iter().map(|pair| pair.as_flattened()).collect();
+    let mut parents = sha256_many(&[1], &pairs);
+    parents.extend(odd);
+    parents
 }
 
 /// The root over these leaf hashes; of none, SHA-256 of nothing.
@@ -22,13 +36,7 @@ fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
 pub fn root(leaves: &[[u8; 32]]) -> MerkleRoot {
     let mut level = leaves.to_vec();
     while level.len() > 1 {
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => node(left, right),
-                rest => rest[0],
-            })
-            .collect();
+        level = parents(&level);
     }
     MerkleRoot::from_bytes(level.first().copied().unwrap_or_else(|| sha256(&[])))
 }
@@ -41,13 +49,7 @@ pub fn path(leaves: &[[u8; 32]], index: usize) -> Option<Vec<[u8; 32]>> {
     let (mut level, mut index, mut path) = (leaves.to_vec(), index, Vec::new());
     while level.len() > 1 {
         path.extend(level.get(index ^ 1));
-        level = level
-            .chunks(2)
-            .map(|pair| match pair {
-                [left, right] => node(left, right),
-                rest => rest[0],
-            })
-            .collect();
+        level = parents(&level);
         index /= 2;
     }
     Some(path)

@@ -1,10 +1,16 @@
 //! Public keys and the one verifier of signatures (`PROTOCOL.md`, section 3). Private keys are in
 //! [`crate::keys`].
 
+mod recent_keys;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 
 use crate::address::Address;
-use crate::hash::sha256;
+use crate::hash::{sha256, sha256_many};
+use recent_keys::{RecentKey, RecentKeys};
 
 /// 65537, big endian: the public exponent of every key.
 const PUBLIC_EXPONENT: [u8; 3] = [1, 0, 1];
@@ -14,20 +20,38 @@ pub const MAX_MODULUS_BYTES: usize = 512;
 /// What decides whether a signature is valid. Consensus takes it as an argument, so that every node uses
 /// the same one and a simulation may use a cheap one.
 pub trait SignatureVerifier: Send + Sync {
-    /// Whether `signature` is the one valid signature over `message` of the key with this modulus. The
-    /// modulus has passed [`modulus_bits`].
-    fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool;
+    /// The address of the key with this modulus, if `signature` is its one valid signature over the message
+    /// with this SHA-256 digest. The modulus has passed [`modulus_bits`].
+    ///
+    /// It takes a digest because those of many messages are computed at once, by [`sha256_many`].
+    fn signer(&self, modulus: &[u8], digest: &[u8; 32], signature: &[u8]) -> Option<Address>;
+
+    /// Whether `signature` is the one valid signature over `message` of the key with this modulus.
+    fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        self.signer(modulus, &sha256(&[message]), signature).is_some()
+    }
 }
 
-/// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2.2).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RsaVerifier;
+/// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2.2). Keeps the keys that verified something lately,
+/// so all threads should share one.
+#[derive(Default)]
+pub struct RsaVerifier {
+    recent: RecentKeys,
+}
 
 impl SignatureVerifier for RsaVerifier {
-    fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        RsaPublicKeyComponents { n: modulus, e: &PUBLIC_EXPONENT[..] }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
-            .is_ok()
+    fn signer(&self, modulus: &[u8], digest: &[u8; 32], signature: &[u8]) -> Option<Address> {
+        let digest = Digest::import_less_safe(digest, &SHA256).ok()?;
+        if let Some(recent) = self.recent.get(modulus) {
+            return recent.key.verify_digest_sig(&digest, signature).ok().map(|()| recent.address);
+        }
+        let components = RsaPublicKeyComponents { n: modulus, e: &PUBLIC_EXPONENT[..] };
+        let key = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).ok()?;
+        key.verify_digest_sig(&digest, signature).ok()?;
+        // Only now, so that wrong signatures drive no key out.
+        let address = address_of(modulus);
+        self.recent.insert(modulus, Arc::new(RecentKey { key, address }));
+        Some(address)
     }
 }
 
@@ -43,15 +67,43 @@ pub fn modulus_bits(modulus: &[u8]) -> Option<u32> {
 /// The address of a modulus that has passed [`modulus_bits`]: SHA-256 of its DER `SubjectPublicKeyInfo`
 /// (RFC 8017, appendix A.1; RFC 5280, section 4.1).
 pub fn address_of(modulus: &[u8]) -> Address {
+    let mut key_info = Vec::with_capacity(modulus.len() + 64);
+    write_key_info(modulus, &mut key_info);
+    Address::from_bytes(sha256(&[&key_info]))
+}
+
+/// The addresses of many moduli, hashed together.
+pub fn addresses_of<'a>(moduli: impl IntoIterator<Item = &'a [u8]>) -> Vec<Address> {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for modulus in moduli {
+        write_key_info(modulus, &mut bytes);
+        ends.push(bytes.len());
+    }
+    let starts = std::iter::once(0).chain(ends.iter().copied());
+    let key_infos: Vec<&[u8]> = starts.zip(&ends).map(|(start, end)| &bytes[start..*end]).collect();
+    sha256_many(&[], &key_infos).into_iter().map(Address::from_bytes).collect()
+}
+
+/// Appends the DER `SubjectPublicKeyInfo` of a modulus.
+fn write_key_info(modulus: &[u8], to: &mut Vec<u8>) {
     // rsaEncryption with NULL parameters, the same for every key.
     const ALGORITHM: [u8; 15] = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0];
-    let integer = [&header(0x02, modulus.len() + 1)[..], &[0]].concat();
-    let exponent = [2, 3, 1, 0, 1];
-    let key_bytes = integer.len() + modulus.len() + exponent.len();
-    let key = header(0x30, key_bytes);
-    let bit_string = [&header(0x03, 1 + key.len() + key_bytes)[..], &[0]].concat();
-    let whole = header(0x30, ALGORITHM.len() + bit_string.len() + key.len() + key_bytes);
-    Address::from_bytes(sha256(&[&whole, &ALGORITHM, &bit_string, &key, &integer, modulus, &exponent]))
+    const EXPONENT: [u8; 5] = [2, 3, 1, 0, 1];
+    const HEADER_BYTES: usize = 4;
+    // The modulus has a zero byte before it, because its top bit is set and the number is positive; the bit
+    // string has one that says that no bits are left over.
+    let integer_bytes = 1 + modulus.len();
+    let key_bytes = HEADER_BYTES + integer_bytes + EXPONENT.len();
+    let bit_string_bytes = 1 + HEADER_BYTES + key_bytes;
+    to.extend(header(0x30, ALGORITHM.len() + HEADER_BYTES + bit_string_bytes));
+    to.extend(ALGORITHM);
+    to.extend(header(0x03, bit_string_bytes));
+    to.push(0);
+    to.extend(header(0x30, key_bytes));
+    to.extend(header(0x02, integer_bytes));
+    to.push(0);
+    to.extend_from_slice(modulus);
+    to.extend(EXPONENT);
 }
 
 /// A DER tag with a length of 256 to 65,535 bytes, which every part of these keys has.
@@ -114,7 +166,27 @@ mod tests {
     }
 
     fn verifies(signature: &[u8]) -> bool {
-        RsaVerifier.verify(&modulus(), MESSAGE, signature)
+        verify(&modulus(), MESSAGE, signature)
+    }
+
+    /// What a verifier that never saw a key says, and one that knows it: they must say the same.
+    fn verify(modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        static WARM: LazyLock<RsaVerifier> = LazyLock::new(|| {
+            let verifier = RsaVerifier::default();
+            let signature = root_of(&padded(&digest_info()));
+            assert!(verifier.verify(&self::modulus(), MESSAGE, &signature));
+            assert!(verifier.recent.get(&self::modulus()).is_some());
+            verifier
+        });
+        let cold = RsaVerifier::default();
+        let digest = sha256(&[message]);
+        let signer = cold.signer(modulus, &digest, signature);
+        assert_eq!(cold.recent.get(modulus).is_some(), signer.is_some(), "only a proven key is kept");
+        assert_eq!(cold.signer(modulus, &digest, signature), signer, "asked again");
+        assert_eq!(WARM.signer(modulus, &digest, signature), signer, "among known keys");
+        assert_eq!(cold.verify(modulus, message, signature), signer.is_some());
+        assert!(signer.is_none_or(|address| address == address_of(modulus)));
+        signer.is_some()
     }
 
     /// What a signing library makes.
@@ -165,9 +237,9 @@ mod tests {
         for place in 0..MESSAGE.len() {
             let mut other = MESSAGE.to_vec();
             other[place] ^= 1;
-            assert!(!RsaVerifier.verify(&modulus(), &other, &signature), "byte {place} of the message");
+            assert!(!verify(&modulus(), &other, &signature), "byte {place} of the message");
         }
-        assert!(!RsaVerifier.verify(&modulus(), b"", &signature));
+        assert!(!verify(&modulus(), b"", &signature));
     }
 
     #[test]
@@ -183,8 +255,8 @@ mod tests {
             })
             .find(|(_, root)| (root + KEY.n()).bits() <= 2048);
         let (message, root) = small.expect("one message in a few has such a signature");
-        assert!(RsaVerifier.verify(&modulus(), &message, &fixed(&root)));
-        assert!(!RsaVerifier.verify(&modulus(), &message, &fixed(&(&root + KEY.n()))));
+        assert!(verify(&modulus(), &message, &fixed(&root)));
+        assert!(!verify(&modulus(), &message, &fixed(&(&root + KEY.n()))));
         assert!(!verifies(&fixed(&(signature + KEY.n()))));
         assert!(!verifies(&modulus()) && !verifies(&[0; 256]) && !verifies(&[0xff; 256]));
     }
@@ -282,12 +354,12 @@ mod tests {
         let signature = signed_with(&RSA_PKCS1_SHA256);
         let mut even = modulus();
         even[255] ^= 1;
-        assert!(!RsaVerifier.verify(&even, MESSAGE, &signature));
-        assert!(!RsaVerifier.verify(&[0xff; 128], MESSAGE, &[1; 128]));
-        assert!(!RsaVerifier.verify(&[], MESSAGE, &[]));
+        assert!(!verify(&even, MESSAGE, &signature));
+        assert!(!verify(&[0xff; 128], MESSAGE, &[1; 128]));
+        assert!(!verify(&[], MESSAGE, &[]));
         // Of the modulus 1 every number is a root of everything.
         let one = fixed(&BigUint::from(1_u8));
-        assert!(!RsaVerifier.verify(&one, MESSAGE, &[0; 256]));
+        assert!(!verify(&one, MESSAGE, &[0; 256]));
     }
 
     #[test]
@@ -302,6 +374,14 @@ mod tests {
                 assert_eq!(address_of(&modulus), Address::from_bytes(expected), "{bytes} bytes");
             }
         }
+    }
+
+    #[test]
+    fn many_addresses_are_those_of_one_after_the_other() {
+        let moduli: Vec<Vec<u8>> =
+            (0..50_u8).map(|seed| sha256(&[&[seed]]).repeat([8, 12, 16][usize::from(seed) % 3])).collect();
+        let expected: Vec<Address> = moduli.iter().map(|modulus| address_of(modulus)).collect();
+        assert_eq!(addresses_of(moduli.iter().map(Vec::as_slice)), expected);
     }
 
     proptest! {
@@ -328,7 +408,7 @@ mod tests {
             let scheme = Pkcs1v15Sign { hash_len: Some(32), prefix: SHA256_INFO.into() };
             let key = RsaPublicKey::new(BigUint::from_bytes_be(&modulus), BigUint::from(65537_u32)).unwrap();
             let expected = key.verify(scheme, &sha256(&[&message]), &signature).is_ok();
-            prop_assert_eq!(RsaVerifier.verify(&modulus, &message, &signature), expected);
+            prop_assert_eq!(verify(&modulus, &message, &signature), expected);
             if flip.is_none() && padding.is_none() && !other_key {
                 prop_assert!(expected);
             }

@@ -24,18 +24,18 @@ pub(crate) mod people;
 
 use model::Model;
 
-/// Signatures that anybody can forge and nobody forges: SHA-256(modulus ‖ message), repeated to the
+/// Signatures that anybody can forge and nobody forges: SHA-256(modulus ‖ SHA-256(message)), repeated to the
 /// modulus' length.
 pub(crate) struct StandIn;
 
 impl SignatureVerifier for StandIn {
-    fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
-        signature == stand_in_signature(modulus, message)
+    fn signer(&self, modulus: &[u8], digest: &[u8; 32], signature: &[u8]) -> Option<Address> {
+        (signature == stand_in_signature(modulus, digest)).then(|| address_of(modulus))
     }
 }
 
-fn stand_in_signature(modulus: &[u8], message: &[u8]) -> Vec<u8> {
-    sha256(&[modulus, message]).repeat(modulus.len() / 32)
+fn stand_in_signature(modulus: &[u8], digest: &[u8; 32]) -> Vec<u8> {
+    sha256(&[modulus, digest]).repeat(modulus.len() / 32)
 }
 
 /// A key that signs for [`StandIn`]: a modulus of the right form whose factors nobody knows.
@@ -86,7 +86,7 @@ impl Key {
 
     /// The payment, signed by this key.
     pub(crate) fn sign(&self, network: &NetworkId, payment: Payment) -> Transaction {
-        let signature = stand_in_signature(&self.modulus, &payment.signing_message(network));
+        let signature = stand_in_signature(&self.modulus, &sha256(&[&payment.signing_message(network)]));
         Transaction { payment, signature }
     }
 
@@ -94,7 +94,7 @@ impl Key {
     pub(crate) fn seal(&self, id: &BlockId) -> Seal {
         Seal {
             public_key: self.modulus.clone(),
-            signature: stand_in_signature(&self.modulus, &seal_message(id)),
+            signature: stand_in_signature(&self.modulus, &sha256(&[&seal_message(id)])),
         }
     }
 }

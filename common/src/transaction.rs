@@ -51,14 +51,30 @@ pub struct Transaction {
     pub signature: Vec<u8>,
 }
 
+/// What stands before a payment's encoding in the message that is signed: worth nothing on any other
+/// network.
+pub fn signing_prefix(network: &NetworkId) -> [u8; 53] {
+    let mut prefix = [0; 53];
+    prefix[..21].copy_from_slice(SIGNING_TAG);
+    prefix[21..].copy_from_slice(network.as_bytes());
+    prefix
+}
+
 impl Payment {
-    /// The bytes that the sender signs: worth nothing on any other network.
+    /// The length of an encoding without data and key.
+    const FIXED_BYTES: usize = 80;
+
+    /// The bytes that the sender signs.
     pub fn signing_message(&self, network: &NetworkId) -> Vec<u8> {
-        let mut message = Vec::with_capacity(512);
-        message.extend_from_slice(SIGNING_TAG);
-        message.extend_from_slice(network.as_bytes());
+        let mut message = Vec::with_capacity(53 + self.encoded_bytes());
+        message.extend_from_slice(&signing_prefix(network));
         encode_into(self, &mut message);
         message
+    }
+
+    /// The length of the encoding.
+    pub fn encoded_bytes(&self) -> usize {
+        Self::FIXED_BYTES + self.data.len() + self.public_key.len()
     }
 
     /// What the sender loses, or `None` when the sum overflows.
@@ -73,6 +89,11 @@ impl Payment {
 }
 
 impl Transaction {
+    /// The length of the encoding, which begins with that of the payment.
+    pub fn encoded_bytes(&self) -> usize {
+        self.payment.encoded_bytes() + 8 + self.signature.len()
+    }
+
     /// SHA-256(0x00 ‖ encoding): id, Merkle leaf and cache key in one.
     pub fn id(&self) -> TransactionId {
         Self::id_of_encoding(&encode(self))
@@ -129,6 +150,8 @@ mod tests {
         let transaction = Key::new(1).sign(&NetworkId::ZERO, payment());
         let encoding = [&by_hand(&payment())[..], &256_u64.to_le_bytes(), &transaction.signature].concat();
         assert_eq!(encode(&transaction), encoding);
+        assert_eq!(transaction.encoded_bytes(), encoding.len());
+        assert_eq!(encode(&transaction.payment), encoding[..transaction.payment.encoded_bytes()]);
         assert_eq!(decode::<Transaction>(&encoding).unwrap(), transaction);
         let leaf = crate::merkle::leaf(&encoding);
         assert_eq!(transaction.id(), TransactionId::from_bytes(leaf));

@@ -54,7 +54,7 @@ pub fn run(Loaded { settings, rules, notes }: Loaded) -> Result<(), MinerError> 
     let chain = Chain::new(rules.clone(), store);
     let driver = Driver::open(sockets(&settings))?;
     let config = node_config(&settings, driver.block_server_port(), key.as_deref().map(PrivateKey::address))?;
-    let node = Node::new(chain, config, Arc::new(RsaVerifier), driver.now())?;
+    let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
 
     tell_where(&settings, &directory, &driver);
     let search = match &key {

@@ -2,20 +2,21 @@
 //! ledger).
 
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 
-use super::transaction::{CheckedTransaction, TransactionError, check_transaction, data_fits, not_expired};
+use super::transaction::{
+    CheckedTransaction, TransactionError, Unchecked, check_each, data_fits, not_expired,
+};
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::{Block, Body, Reward, SealedHeader};
-use crate::encoding::{encode, encode_into};
+use crate::block::{Block, Body, EncodedBlock, EncodedBody, Reward, SealedHeader};
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::merkle;
 use crate::rules::Rules;
 use crate::signature::{SignatureVerifier, address_of};
 use crate::time::{Height, Timestamp};
-use crate::transaction::Transaction;
 
 /// Which rule a body breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +49,7 @@ impl BodyError {
     }
 }
 
-/// A block that keeps every rule but those that need the ledger. Only [`check_body`] makes one.
+/// A block that keeps every rule but those that need the ledger. Only [`check_encoded_body`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedBlock {
     header: SealedHeader,
@@ -100,19 +101,12 @@ impl CheckedBlock {
     }
 
     /// For what is read back from a store, which only holds what was checked before it was written.
-    pub(crate) fn from_store(header: SealedHeader, body: Body) -> Self {
-        Self {
-            id: header.id(),
-            encoded_body: encode(&body),
-            reward: body.reward,
-            transactions: body
-                .transactions
-                .into_iter()
-                .map(CheckedTransaction::from_store)
-                .map(Arc::new)
-                .collect(),
-            header,
-        }
+    pub(crate) fn from_store(header: SealedHeader, body: EncodedBody) -> Self {
+        let leaves = body.leaves();
+        let (Body { reward, transactions }, encoded_body) = body.into_parts();
+        let transactions = CheckedTransaction::all_from_store(transactions, &leaves[1..]);
+        let transactions = transactions.into_iter().map(Arc::new).collect();
+        Self { id: header.id(), header, reward, transactions, encoded_body }
     }
 }
 
@@ -120,6 +114,15 @@ impl CheckedBlock {
 pub trait KnownTransactions: Sync {
     /// The checked transaction with this id, if it is known.
     fn known(&self, id: &TransactionId) -> Option<Arc<CheckedTransaction>>;
+}
+
+/// How many threads check the transactions of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parallelism {
+    /// The caller's alone: for callers that check several blocks at a time.
+    OneThread,
+    /// One a core: the soonest answer for one block.
+    AllCores,
 }
 
 /// From so many transactions on they are shared out among the cores: less than a millisecond of signature
@@ -135,7 +138,7 @@ impl KnownTransactions for NothingKnown {
     }
 }
 
-/// Checks rules 9 to 12, and every transaction by itself, in a block whose header was checked.
+/// [`check_encoded_body`] of a block that has yet to be encoded, on all cores.
 pub fn check_body(
     rules: &Rules,
     network: &NetworkId,
@@ -144,85 +147,83 @@ pub fn check_body(
     known: &dyn KnownTransactions,
     verifier: &dyn SignatureVerifier,
 ) -> Result<CheckedBlock, BodyError> {
-    let header = block.sealed_header();
-    let Body { reward, transactions } = block.body;
-    let encoded = EncodedBody::new(&reward, &transactions);
-    body_is_the_headers(&header, &encoded)?;
-    body_fits(rules, encoded.bytes.len())?;
-    leaves_are_enough(rules, &header, parent_time, 1 + transactions.len())?;
+    let cores = Parallelism::AllCores;
+    check_encoded_body(rules, network, parent_time, block.into(), known, verifier, cores)
+}
+
+/// Checks rules 9 to 12, and every transaction by itself, in a block whose header was checked.
+pub fn check_encoded_body(
+    rules: &Rules,
+    network: &NetworkId,
+    parent_time: Timestamp,
+    block: EncodedBlock,
+    known: &dyn KnownTransactions,
+    verifier: &dyn SignatureVerifier,
+    parallelism: Parallelism,
+) -> Result<CheckedBlock, BodyError> {
+    let EncodedBlock { header, body } = block;
+    let leaves = body.leaves();
+    body_is_the_headers(&header, &leaves)?;
+    body_fits(rules, body.bytes().len())?;
+    leaves_are_enough(rules, &header, parent_time, leaves.len())?;
+    let (body, encoded_body) = body.into_parts();
+    let parts = body.cut(&encoded_body);
+    let Body { reward, transactions } = body;
     data_fits(&reward.data).map_err(BodyError::RewardData)?;
     let fees = transactions.iter().map(|transaction| transaction.payment.fee);
     reward_is_exact(rules, &reward, fees)?;
     reward_goes_to_sealer(&header, &reward)?;
-    let ids = encoded.leaves[1..].iter().map(|leaf| TransactionId::from_bytes(*leaf));
-    let check = |(id, transaction): (TransactionId, Transaction)| {
-        let checked = match known.known(&id) {
-            Some(known) => known,
-            None => Arc::new(check_transaction(rules, network, transaction, verifier)?),
+    let unchecked = transactions.into_iter().zip(&parts[1..]).zip(&leaves[1..]);
+    let unchecked =
+        unchecked.map(|((transaction, encoding), id)| Unchecked { transaction, encoding, id: *id });
+    let check = |share: Vec<Unchecked>| -> Result<Vec<_>, (usize, TransactionError)> {
+        let found: Vec<_> = share.iter().map(|it| known.known(&TransactionId::from_bytes(it.id))).collect();
+        let unknown = share.into_iter().zip(&found).filter(|(_, known)| known.is_none());
+        let mut checked = check_each(rules, network, unknown.map(|(it, _)| it).collect(), verifier);
+        let mut in_order = |known: Option<Arc<CheckedTransaction>>| -> Result<_, TransactionError> {
+            let transaction = match known {
+                Some(known) => known,
+                None => Arc::new(checked.next().expect("what is not known is checked")?),
+            };
+            not_expired(transaction.payment(), header.header.height).map(|()| transaction)
         };
-        not_expired(checked.payment(), header.header.height).map(|()| checked)
+        let numbered = found.into_iter().enumerate();
+        numbered.map(|(index, known)| in_order(known).map_err(|error| (index, error))).collect()
     };
-    let transactions = check_each(ids.zip(transactions).collect(), &check)
+    let transactions = in_shares(unchecked.collect(), parallelism, &check)
         .map_err(|(index, error)| BodyError::Transaction { index, error })?;
-    Ok(CheckedBlock { id: header.id(), header, reward, transactions, encoded_body: encoded.bytes })
+    Ok(CheckedBlock { id: header.id(), header, reward, transactions, encoded_body })
 }
 
 /// Checks transactions in order, or many of them on all cores; of several wrong ones, the first counts.
-fn check_each<T: Send>(
-    mut transactions: Vec<(TransactionId, Transaction)>,
-    check: &(impl Fn((TransactionId, Transaction)) -> Result<T, TransactionError> + Sync),
+/// `check` tells where in its share the first wrong one is.
+fn in_shares<'a, T: Send>(
+    mut transactions: Vec<Unchecked<'a>>,
+    parallelism: Parallelism,
+    check: &(impl Fn(Vec<Unchecked<'a>>) -> Result<Vec<T>, (usize, TransactionError)> + Sync),
 ) -> Result<Vec<T>, (usize, TransactionError)> {
-    let threads = if transactions.len() < PARALLEL_FROM {
-        1
-    } else {
-        thread::available_parallelism().map_or(1, NonZeroUsize::get)
-    };
-    let share = transactions.len().div_ceil(threads).max(1);
-    let mut parts = Vec::with_capacity(threads);
-    while transactions.len() > share {
-        let rest = transactions.split_off(share);
-        parts.push(std::mem::replace(&mut transactions, rest));
+    if parallelism == Parallelism::OneThread || transactions.len() < PARALLEL_FROM {
+        return check(transactions);
     }
-    let in_order = |first: usize, part: Vec<_>| -> Result<Vec<T>, _> {
-        let numbered = part.into_iter().enumerate();
-        numbered.map(|(place, one)| check(one).map_err(|error| (first + place, error))).collect()
-    };
-    thread::scope(|scope| {
-        let last = parts.len() * share;
-        let others: Vec<_> = parts
-            .into_iter()
-            .enumerate()
-            .map(|(number, part)| scope.spawn(move || in_order(number * share, part)))
-            .collect();
-        let last = in_order(last, transactions);
-        let mut checked = Vec::new();
-        for part in others {
-            // A panic is passed on as it would be without threads.
-            checked.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        checked.extend(last?);
-        Ok(checked)
-    })
-}
-
-/// A body's encoding and its Merkle leaves, made in one pass.
-struct EncodedBody {
-    bytes: Vec<u8>,
-    leaves: Vec<[u8; 32]>,
-}
-
-impl EncodedBody {
-    fn new(reward: &Reward, transactions: &[Transaction]) -> Self {
-        let mut bytes = encode(reward);
-        let mut leaves = vec![merkle::leaf(&bytes)];
-        encode_into(&(transactions.len() as u64), &mut bytes);
-        for transaction in transactions {
-            let start = bytes.len();
-            encode_into(transaction, &mut bytes);
-            leaves.push(merkle::leaf(&bytes[start..]));
-        }
-        Self { bytes, leaves }
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let count = transactions.len().div_ceil(threads);
+    let mut shares = Vec::with_capacity(threads);
+    while transactions.len() > count {
+        let rest = transactions.split_off(count);
+        shares.push(std::mem::replace(&mut transactions, rest));
     }
+    let checked = thread::scope(|scope| {
+        let others: Vec<_> = shares.into_iter().map(|share| scope.spawn(|| check(share))).collect();
+        let last = check(transactions);
+        // A panic is passed on as it would be without threads.
+        let joined = others.into_iter().map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        joined.chain([last]).collect::<Vec<_>>()
+    });
+    let mut all = Vec::new();
+    for (share, result) in checked.into_iter().enumerate() {
+        all.extend(result.map_err(|(index, error)| (share * count + index, error))?);
+    }
+    Ok(all)
 }
 
 /// How many leaves a block needs that comes this long after its parent (rule 11).
@@ -238,8 +239,8 @@ pub fn least_leaves(rules: &Rules, height: Height, since_parent_ms: u64) -> u32 
     }
 }
 
-fn body_is_the_headers(header: &SealedHeader, body: &EncodedBody) -> Result<(), BodyError> {
-    if merkle::root(&body.leaves) == header.header.merkle_root { Ok(()) } else { Err(BodyError::MerkleRoot) }
+fn body_is_the_headers(header: &SealedHeader, leaves: &[[u8; 32]]) -> Result<(), BodyError> {
+    if merkle::root(leaves) == header.header.merkle_root { Ok(()) } else { Err(BodyError::MerkleRoot) }
 }
 
 fn body_fits(rules: &Rules, got: usize) -> Result<(), BodyError> {

@@ -5,16 +5,21 @@
 //! | --- | --- | --- |
 //! | 1 | the block tree | [`crate::chain`] |
 //! | 2–8 | header, seal, parent and its parent, clock | [`check_header`], [`not_ahead_of_clock`] |
-//! | 9–12, 13 in part | the body alone | [`check_body`], [`check_transaction`] |
+//! | 9–12, 13 in part | the body alone | [`check_encoded_body`], [`check_transaction`] |
 //! | 13 | the parent's ledger | [`crate::ledger::apply`] |
 
 mod body;
 mod header;
 mod transaction;
 
-pub use body::{BodyError, CheckedBlock, KnownTransactions, NothingKnown, check_body, least_leaves};
+pub use body::{
+    BodyError, CheckedBlock, KnownTransactions, NothingKnown, Parallelism, check_body, check_encoded_body,
+    least_leaves,
+};
 pub use header::{Ancestors, HeaderError, check_header, earliest_time, not_ahead_of_clock};
-pub use transaction::{CheckedTransaction, TransactionError, check_form, check_transaction, not_expired};
+pub use transaction::{
+    CheckedTransaction, TransactionError, check_form, check_transaction, check_transactions, not_expired,
+};
 
 #[cfg(test)]
 mod tests;

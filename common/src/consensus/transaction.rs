@@ -2,12 +2,13 @@
 
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::encoding::encode;
-use crate::hash::{NetworkId, TransactionId};
+use crate::encoding::{encode, encode_into};
+use crate::hash::{NetworkId, TransactionId, sha256, sha256_many};
+use crate::merkle;
 use crate::rules::{MAX_DATA_BYTES, Rules};
-use crate::signature::{SignatureVerifier, address_of, modulus_bits};
+use crate::signature::{SignatureVerifier, addresses_of, modulus_bits};
 use crate::time::Height;
-use crate::transaction::{Payment, Transaction};
+use crate::transaction::{Payment, Transaction, signing_prefix};
 
 /// Which rule a transaction breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +43,7 @@ pub enum TransactionError {
 }
 
 /// A transaction that keeps every rule that does not depend on ledger or height: its form is right and its
-/// signature is its sender's. Only [`check_transaction`] makes one, so nothing unchecked reaches a ledger.
+/// signature is its sender's. Only the checks below make one, so nothing unchecked reaches a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedTransaction {
     transaction: Transaction,
@@ -77,15 +78,17 @@ impl CheckedTransaction {
         self.encoded_bytes
     }
 
-    /// For what is read back from a store, which only holds what was checked before it was written.
-    pub(crate) fn from_store(transaction: Transaction) -> Self {
-        let encoding = encode(&transaction);
-        Self {
-            id: Transaction::id_of_encoding(&encoding),
-            sender: address_of(&transaction.payment.public_key),
-            encoded_bytes: encoding.len(),
-            transaction,
-        }
+    /// For what is read back from a store, which only holds what was checked before it was written. Takes the
+    /// ids of the transactions, which are hashes of their encodings.
+    pub(super) fn all_from_store(transactions: Vec<Transaction>, ids: &[[u8; 32]]) -> Vec<Self> {
+        let senders = addresses_of(transactions.iter().map(|it| &it.payment.public_key[..]));
+        let numbered = transactions.into_iter().zip(ids).zip(senders);
+        numbered.map(|((transaction, id), sender)| Self::new(transaction, *id, sender)).collect()
+    }
+
+    fn new(transaction: Transaction, id: [u8; 32], sender: Address) -> Self {
+        let encoded_bytes = transaction.encoded_bytes();
+        Self { transaction, id: TransactionId::from_bytes(id), sender, encoded_bytes }
     }
 }
 
@@ -97,8 +100,60 @@ pub fn check_transaction(
     verifier: &dyn SignatureVerifier,
 ) -> Result<CheckedTransaction, TransactionError> {
     check_form(rules, &transaction)?;
-    signature_is_the_senders(network, &transaction, verifier)?;
-    Ok(CheckedTransaction::from_store(transaction))
+    let encoding = encode(&transaction);
+    let message = &encoding[..transaction.payment.encoded_bytes()];
+    let digest = sha256(&[&signing_prefix(network), message]);
+    let sender = signature_is_the_senders(&transaction, &digest, verifier)?;
+    Ok(CheckedTransaction::new(transaction, merkle::leaf(&encoding), sender))
+}
+
+/// [`check_transaction`] of each, hashing many at once.
+pub fn check_transactions(
+    rules: &Rules,
+    network: &NetworkId,
+    transactions: Vec<Transaction>,
+    verifier: &dyn SignatureVerifier,
+) -> Vec<Result<CheckedTransaction, TransactionError>> {
+    let mut bytes = Vec::with_capacity(transactions.iter().map(Transaction::encoded_bytes).sum());
+    transactions.iter().for_each(|transaction| encode_into(transaction, &mut bytes));
+    let mut rest = &bytes[..];
+    let encodings = transactions.iter().map(|transaction| {
+        let (encoding, after) = rest.split_at(transaction.encoded_bytes());
+        rest = after;
+        encoding
+    });
+    let encodings: Vec<&[u8]> = encodings.collect();
+    let ids = merkle::leaves(&encodings);
+    let unchecked = transactions.into_iter().zip(&encodings).zip(ids);
+    let unchecked = unchecked.map(|((transaction, encoding), id)| Unchecked { transaction, encoding, id });
+    check_each(rules, network, unchecked.collect(), verifier).collect()
+}
+
+/// A transaction with its encoding and its id.
+pub(super) struct Unchecked<'a> {
+    pub(super) transaction: Transaction,
+    pub(super) encoding: &'a [u8],
+    pub(super) id: [u8; 32],
+}
+
+/// [`check_transaction`] of each. The forms of all are checked first; signatures one by one, as the results
+/// are asked for.
+pub(super) fn check_each<'a>(
+    rules: &Rules,
+    network: &NetworkId,
+    transactions: Vec<Unchecked<'a>>,
+    verifier: &'a dyn SignatureVerifier,
+) -> impl Iterator<Item = Result<CheckedTransaction, TransactionError>> + use<'a> {
+    let forms: Vec<_> = transactions.iter().map(|it| check_form(rules, &it.transaction)).collect();
+    let well_formed = transactions.iter().zip(&forms).filter(|(_, form)| form.is_ok());
+    let messages = well_formed.map(|(it, _)| &it.encoding[..it.transaction.payment.encoded_bytes()]);
+    let mut digests = sha256_many(&signing_prefix(network), &messages.collect::<Vec<_>>()).into_iter();
+    transactions.into_iter().zip(forms).map(move |(Unchecked { transaction, id, .. }, form)| {
+        form?;
+        let digest = digests.next().expect("every well-formed payment was hashed");
+        let sender = signature_is_the_senders(&transaction, &digest, verifier)?;
+        Ok(CheckedTransaction::new(transaction, id, sender))
+    })
 }
 
 /// Every rule that costs next to nothing to check.
@@ -159,15 +214,12 @@ fn fee_is_enough(rules: &Rules, payment: &Payment) -> Result<(), TransactionErro
     }
 }
 
+/// Gives the sender. The digest is that of what was to be signed.
 fn signature_is_the_senders(
-    network: &NetworkId,
     transaction: &Transaction,
+    digest: &[u8; 32],
     verifier: &dyn SignatureVerifier,
-) -> Result<(), TransactionError> {
-    let message = transaction.payment.signing_message(network);
-    if verifier.verify(&transaction.payment.public_key, &message, &transaction.signature) {
-        Ok(())
-    } else {
-        Err(TransactionError::BadSignature)
-    }
+) -> Result<Address, TransactionError> {
+    let Transaction { payment, signature } = transaction;
+    verifier.signer(&payment.public_key, digest, signature).ok_or(TransactionError::BadSignature)
 }

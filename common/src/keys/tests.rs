@@ -69,7 +69,7 @@ fn a_key_made_by_openssl_is_read_with_or_without_our_line() {
     };
     let text = String::from_utf8(made).unwrap();
     let read = PrivateKey::from_pem(&text).unwrap();
-    assert!(RsaVerifier.verify(read.modulus(), b"message", &read.sign(b"message")));
+    assert!(RsaVerifier::default().verify(read.modulus(), b"message", &read.sign(b"message")));
 }
 
 #[test]
@@ -81,8 +81,8 @@ fn signatures_are_those_of_the_rsa_crate_byte_for_byte() {
     let signature = key().sign(message);
     assert_eq!(signature, rsa_key().sign(scheme(), &hash).unwrap());
     assert!(rsa_key().to_public_key().verify(scheme(), &hash, &signature).is_ok());
-    assert!(RsaVerifier.verify(key().modulus(), message, &signature));
-    assert!(!RsaVerifier.verify(key().modulus(), b"another", &signature));
+    assert!(RsaVerifier::default().verify(key().modulus(), message, &signature));
+    assert!(!RsaVerifier::default().verify(key().modulus(), b"another", &signature));
 }
 
 #[test]
@@ -99,13 +99,14 @@ fn signed_payments_and_seals_are_valid_on_their_network_alone() {
         public_key: Vec::new(),
     };
     let transaction = key().sign_payment(payment, &rules.network_id());
-    let checked = check_transaction(&rules, &rules.network_id(), transaction.clone(), &RsaVerifier).unwrap();
+    let checked =
+        check_transaction(&rules, &rules.network_id(), transaction.clone(), &RsaVerifier::default()).unwrap();
     assert_eq!(checked.sender(), key().address());
-    assert!(check_transaction(&rules, &NetworkId::ZERO, transaction, &RsaVerifier).is_err());
+    assert!(check_transaction(&rules, &NetworkId::ZERO, transaction, &RsaVerifier::default()).is_err());
 
     let id = BlockId::from_bytes([9; 32]);
     let seal = key().seal(&id);
-    assert!(RsaVerifier.verify(&seal.public_key, &seal_message(&id), &seal.signature));
+    assert!(RsaVerifier::default().verify(&seal.public_key, &seal_message(&id), &seal.signature));
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use bincode::{Decode, Encode};
 
 use crate::address::Address;
-use crate::block::{Body, SealedHeader};
+use crate::block::{Body, EncodedBody, SealedHeader};
 use crate::consensus::CheckedBlock;
 use crate::difficulty::Work;
 use crate::encoding::{DecodeError, decode};
@@ -222,8 +222,8 @@ pub trait Read {
 
     /// A block of the tree with its body, as it was checked before it was stored; `None` for genesis.
     fn checked_block(&self, id: &BlockId) -> Result<Option<CheckedBlock>, StoreError> {
-        let (Some(record), Some(body)) = (self.record(id)?, self.body(id)?) else { return Ok(None) };
-        Ok(Some(CheckedBlock::from_store(record.header, body)))
+        let (Some(record), Some(body)) = (self.record(id)?, self.encoded_body(id)?) else { return Ok(None) };
+        Ok(Some(CheckedBlock::from_store(record.header, EncodedBody::decode(body)?)))
     }
 
     /// Whether a block is part of the best chain.

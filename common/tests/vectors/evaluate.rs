@@ -140,7 +140,7 @@ fn signature(input: &Value) -> Result<Value, Fault> {
     let (modulus, signature) = (bytes(input, "modulus")?, bytes(input, "signature")?);
     let valid = modulus_bits(&modulus).is_some()
         && modulus.len() == signature.len()
-        && RsaVerifier.verify(&modulus, &message, &signature);
+        && RsaVerifier::default().verify(&modulus, &message, &signature);
     Ok(json!({ "valid": valid }))
 }
 
@@ -156,7 +156,7 @@ fn transaction(input: &Value) -> Result<Value, Fault> {
     let sender =
         Account { balance: Amount::from_units(long(input, "balance")?), nonce: long(input, "nonce")? };
     let height = Height::new(long(input, "height")?);
-    let outcome = check_transaction(&rules, &network, transaction.clone(), &RsaVerifier)
+    let outcome = check_transaction(&rules, &network, transaction.clone(), &RsaVerifier::default())
         .and_then(|checked| not_expired(checked.payment(), height).map(|()| checked))
         .and_then(|checked| charge(sender, &checked));
     let known_key = modulus_bits(&transaction.payment.public_key).is_some();
@@ -375,12 +375,19 @@ impl State {
         let innocent = |error: String| Failure { error, condemned: false };
         let block: Block = decode(encoded).map_err(|error| innocent(name(&error)))?;
         let header = block.sealed_header();
-        let id = check_header(&self.rules, &self.ancestors, &header, &RsaVerifier)
+        let id = check_header(&self.rules, &self.ancestors, &header, &RsaVerifier::default())
             .map_err(|error| innocent(name(&error)))?;
         not_ahead_of_clock(&self.rules, &header.header, now).map_err(|error| innocent(name(&error)))?;
         let parent_time = self.ancestors.parent.time;
-        let block = check_body(&self.rules, &self.network, parent_time, block, &NothingKnown, &RsaVerifier)
-            .map_err(|error| Failure {
+        let block = check_body(
+            &self.rules,
+            &self.network,
+            parent_time,
+            block,
+            &NothingKnown,
+            &RsaVerifier::default(),
+        )
+        .map_err(|error| Failure {
             condemned: error.condemns_block(),
             error: match error {
                 BodyError::Transaction { error, .. } => name(&error),

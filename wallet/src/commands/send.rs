@@ -139,7 +139,9 @@ mod tests {
         let second = scene.send("alice", "6", "bob", "0");
         assert_eq!((first.transaction.payment.nonce, second.transaction.payment.nonce), (0, 1));
         let (rules, network) = (&scene.wallet.rules, scene.wallet.network);
-        assert!(check_transaction(rules, &network, first.transaction.clone(), &RsaVerifier).is_ok());
+        assert!(
+            check_transaction(rules, &network, first.transaction.clone(), &RsaVerifier::default()).is_ok()
+        );
         scene.mine_for("bob");
         assert_eq!(scene.balance("bob"), Amount::from_coins(20));
         assert_eq!(

@@ -76,7 +76,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     let keys = KeyStore::new(data.keys());
     let mut follower = Follower::new(settings, keys, outbox, until, notes);
     follower.watch_keys(&chain)?;
-    let node = Node::new(chain, config, Arc::new(RsaVerifier), driver.now())?;
+    let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
     driver.run(node, &mut follower)?;
     match follower.end() {
         Ended::Done(result) => Ok(result),

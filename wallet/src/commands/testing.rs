@@ -156,11 +156,12 @@ impl Scene {
             nonce: 0,
         };
         let mut block = Block { header, seal: None, body };
-        while check_header(rules, &ancestors, &block.sealed_header(), &RsaVerifier).is_err() {
+        while check_header(rules, &ancestors, &block.sealed_header(), &RsaVerifier::default()).is_err() {
             block.header.nonce += 1;
         }
         let (network, parent_time) = (&self.wallet.network, ancestors.parent.time);
-        let checked = check_body(rules, network, parent_time, block, &NothingKnown, &RsaVerifier).unwrap();
+        let checked =
+            check_body(rules, network, parent_time, block, &NothingKnown, &RsaVerifier::default()).unwrap();
         chain.connect(std::slice::from_ref(&checked)).unwrap();
         checked.id()
     }

@@ -185,7 +185,9 @@ impl<'n> Home<'n> {
     /// Replays a program's chain from genesis.
     pub fn audit(&self, program: Program) -> Audit {
         let chain = self.chain(program).expect("there is a store");
-        chain.audit(&RsaVerifier).unwrap_or_else(|error| panic!("{}: {error}", self.root.display()))
+        chain
+            .audit(&RsaVerifier::default())
+            .unwrap_or_else(|error| panic!("{}: {error}", self.root.display()))
     }
 
     /// The address of a key.

@@ -74,8 +74,8 @@ fn a_block_that_breaks_a_rule_is_found() {
     let (chain, _) = busy_chain();
     struct NoSignature;
     impl crate::signature::SignatureVerifier for NoSignature {
-        fn verify(&self, _: &[u8], _: &[u8], _: &[u8]) -> bool {
-            false
+        fn signer(&self, _: &[u8], _: &[u8; 32], _: &[u8]) -> Option<crate::address::Address> {
+            None
         }
     }
     let error = chain.audit(&NoSignature).expect_err("no signature counts");

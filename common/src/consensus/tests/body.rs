@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::Block;
+use crate::block::{Block, EncodedBody};
 use crate::consensus::{
     Ancestors, BodyError, CheckedBlock, CheckedTransaction, KnownTransactions, NothingKnown,
     TransactionError, check_body, check_transaction, least_leaves,
@@ -82,7 +83,8 @@ fn a_checked_block_is_the_block() {
     assert_eq!(checked.to_block(), case.block);
     assert_eq!((checked.id(), checked.height()), (case.block.id(), Height::new(1)));
     assert_eq!(checked.encoded_body(), crate::encoding::encode(&case.block.body));
-    let stored = CheckedBlock::from_store(checked.header().clone(), case.block.body.clone());
+    let stored =
+        CheckedBlock::from_store(checked.header().clone(), EncodedBody::new(case.block.body.clone()));
     assert_eq!(stored, checked, "what a store gives back is what was checked");
 }
 
@@ -322,8 +324,8 @@ impl KnownTransactions for Pool {
 struct Never;
 
 impl SignatureVerifier for Never {
-    fn verify(&self, _: &[u8], _: &[u8], _: &[u8]) -> bool {
-        false
+    fn signer(&self, _: &[u8], _: &[u8; 32], _: &[u8]) -> Option<Address> {
+        None
     }
 }
 
@@ -347,7 +349,10 @@ fn a_known_payment_is_not_verified_again_and_an_altered_one_is_not_known() {
 fn a_known_payment_expires_all_the_same() {
     let mut case = Case::with_payments(0);
     let transaction = signed(&case.rules, Payment { valid_until: 7, ..one_coin(0) });
-    let checked = Arc::new(CheckedTransaction::from_store(transaction.clone()));
+    let checked = {
+        let network = easy_rules(&[]).network_id();
+        Arc::new(check_transaction(&case.rules, &network, transaction.clone(), &StandIn).unwrap())
+    };
     let pool = Pool(HashMap::from([(checked.id(), checked)]));
     case.block.body.transactions = vec![transaction];
     case.block.header.height = Height::new(8);

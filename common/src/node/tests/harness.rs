@@ -60,9 +60,9 @@ impl Counting {
 }
 
 impl SignatureVerifier for Counting {
-    fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    fn signer(&self, modulus: &[u8], digest: &[u8; 32], signature: &[u8]) -> Option<Address> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        StandIn.verify(modulus, message, signature)
+        StandIn.signer(modulus, digest, signature)
     }
 }
 
