@@ -120,13 +120,6 @@ impl Reward {
     }
 }
 
-impl Body {
-    /// The Merkle root over reward and transactions.
-    pub fn merkle_root(&self) -> MerkleRoot {
-        merkle::root(&self.leaves(&encode(self)))
-    }
-}
-
 impl Block {
     /// The id of the header.
     pub fn id(&self) -> BlockId {

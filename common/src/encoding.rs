@@ -2,7 +2,7 @@
 //! bincode, fixed-size integers, little endian. Decoding is total: bounded, and exact to the last byte.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 /// The most that any decoder may allocate for one value. It bounds the lengths *announced* inside a value
 /// (an attacker's nine bytes can announce an exabyte); what was received is bounded by the frame before.
@@ -57,6 +57,11 @@ pub fn decode_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result
 /// The value that the bytes begin with, and how many of them it takes.
 pub fn decode_start<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(DecodeError::Malformed)
+}
+
+/// Like [`decode_start`], of a value that refers to the bytes and owns nothing.
+pub fn borrow_decode_start<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<(T, usize), DecodeError> {
+    bincode::borrow_decode_from_slice(bytes, config::<MAX_DECODE_BYTES>()).map_err(DecodeError::Malformed)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bincode::{Decode, Encode};
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::block::Reward;
-use crate::consensus::{CheckedBlock, CheckedTransaction, TransactionError};
+use crate::consensus::{CheckedBlock, LedgerEntry, TransactionError};
 
 /// What an address holds. An address that never appeared holds the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -56,8 +56,8 @@ pub enum LedgerError<E> {
 /// Applies a block's transactions in order, then credits its reward. On an error the accounts are left
 /// half changed: the caller discards them.
 pub fn apply<A: Accounts>(accounts: &mut A, block: &CheckedBlock) -> Result<(), LedgerError<A::Error>> {
-    for (index, transaction) in block.transactions().iter().enumerate() {
-        apply_transaction(accounts, transaction).map_err(|error| match error {
+    for (index, entry) in block.entries().iter().enumerate() {
+        apply_transaction(accounts, entry).map_err(|error| match error {
             LedgerError::Transaction { error, .. } => LedgerError::Transaction { index, error },
             other => other,
         })?;
@@ -69,22 +69,21 @@ pub fn apply<A: Accounts>(accounts: &mut A, block: &CheckedBlock) -> Result<(), 
 pub fn undo<A: Accounts>(accounts: &mut A, block: &CheckedBlock) -> Result<(), LedgerError<A::Error>> {
     let Reward { to, amount, .. } = block.reward();
     debit(accounts, to, *amount)?;
-    for transaction in block.transactions().iter().rev() {
-        undo_transaction(accounts, transaction)?;
+    for entry in block.entries().iter().rev() {
+        undo_transaction(accounts, entry)?;
     }
     Ok(())
 }
 
 /// Whether a transaction is valid on this account of its sender, and the account after it.
-pub fn charge(sender: Account, transaction: &CheckedTransaction) -> Result<Account, TransactionError> {
-    let payment = transaction.payment();
-    if payment.nonce < sender.nonce {
-        return Err(TransactionError::NonceTooLow { got: payment.nonce, next: sender.nonce });
+pub fn charge(sender: Account, entry: &LedgerEntry) -> Result<Account, TransactionError> {
+    if entry.nonce() < sender.nonce {
+        return Err(TransactionError::NonceTooLow { got: entry.nonce(), next: sender.nonce });
     }
-    if payment.nonce > sender.nonce {
-        return Err(TransactionError::NonceGap { got: payment.nonce, next: sender.nonce });
+    if entry.nonce() > sender.nonce {
+        return Err(TransactionError::NonceGap { got: entry.nonce(), next: sender.nonce });
     }
-    let total = payment.total().ok_or(TransactionError::TotalOverflows)?;
+    let total = entry.total().ok_or(TransactionError::TotalOverflows)?;
     let balance = sender
         .balance
         .checked_sub(total)
@@ -94,27 +93,22 @@ pub fn charge(sender: Account, transaction: &CheckedTransaction) -> Result<Accou
 
 fn apply_transaction<A: Accounts>(
     accounts: &mut A,
-    transaction: &CheckedTransaction,
+    entry: &LedgerEntry,
 ) -> Result<(), LedgerError<A::Error>> {
-    let sender = accounts.account(&transaction.sender()).map_err(LedgerError::Accounts)?;
-    let charged =
-        charge(sender, transaction).map_err(|error| LedgerError::Transaction { index: 0, error })?;
-    accounts.set_account(&transaction.sender(), charged).map_err(LedgerError::Accounts)?;
-    credit(accounts, &transaction.payment().to, transaction.payment().amount)
+    let sender = accounts.account(&entry.sender()).map_err(LedgerError::Accounts)?;
+    let charged = charge(sender, entry).map_err(|error| LedgerError::Transaction { index: 0, error })?;
+    accounts.set_account(&entry.sender(), charged).map_err(LedgerError::Accounts)?;
+    credit(accounts, &entry.to(), entry.amount())
 }
 
-fn undo_transaction<A: Accounts>(
-    accounts: &mut A,
-    transaction: &CheckedTransaction,
-) -> Result<(), LedgerError<A::Error>> {
-    let payment = transaction.payment();
-    debit(accounts, &payment.to, payment.amount)?;
-    let address = transaction.sender();
+fn undo_transaction<A: Accounts>(accounts: &mut A, entry: &LedgerEntry) -> Result<(), LedgerError<A::Error>> {
+    debit(accounts, &entry.to(), entry.amount())?;
+    let address = entry.sender();
     let sender = accounts.account(&address).map_err(LedgerError::Accounts)?;
-    let restored = payment
+    let restored = entry
         .total()
         .and_then(|total| sender.balance.checked_add(total))
-        .zip(sender.nonce.checked_sub(1).filter(|nonce| *nonce == payment.nonce))
+        .zip(sender.nonce.checked_sub(1).filter(|nonce| *nonce == entry.nonce()))
         .map(|(balance, nonce)| Account { balance, nonce })
         .ok_or(LedgerError::Inconsistent { address })?;
     accounts.set_account(&address, restored).map_err(LedgerError::Accounts)
@@ -157,7 +151,7 @@ mod tests {
         let unsigned = |payment| Transaction { payment, signature: Vec::new() };
         let transactions = payments.into_iter().map(unsigned).collect();
         let header = SealedHeader { header: rules().genesis().header, seal: None };
-        CheckedBlock::from_store(header, EncodedBody::new(Body { reward, transactions }))
+        CheckedBlock::from_store(header, EncodedBody::new(&Body { reward, transactions }))
     }
 
     fn rule_broken(payments: Vec<Payment>) -> (usize, TransactionError) {

@@ -1,12 +1,13 @@
 //! Payments and their encoding (`PROTOCOL.md`, section 4). Data only: the rules are in
 //! [`crate::consensus`].
 
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Decode, Encode};
 
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::encoding::{encode, encode_into};
+use crate::encoding::{DecodeError, borrow_decode_start, encode, encode_into};
 use crate::hash::{NetworkId, TransactionId, sha256};
+use crate::merkle;
 use crate::time::Height;
 
 /// What a signature on a payment begins with, so that no other signed message can pass for one.
@@ -51,6 +52,46 @@ pub struct Transaction {
     pub signature: Vec<u8>,
 }
 
+/// A [`Transaction`] that lies in somebody else's bytes: reading one copies and allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorrowDecode)]
+#[expect(missing_docs, reason = "the fields are those of a payment, and the signature")]
+pub struct TransactionRef<'a> {
+    pub version: TransactionVersion,
+    pub to: Address,
+    pub amount: Amount,
+    pub fee: Amount,
+    pub nonce: u64,
+    pub valid_until: u32,
+    pub data: &'a [u8],
+    pub public_key: &'a [u8],
+    pub signature: &'a [u8],
+}
+
+impl<'a> TransactionRef<'a> {
+    /// The transaction that the bytes begin with, and how many of them it takes.
+    pub fn decode_start(bytes: &'a [u8]) -> Result<(Self, usize), DecodeError> {
+        borrow_decode_start(bytes)
+    }
+
+    /// What the sender loses, or `None` when the sum overflows.
+    pub fn total(&self) -> Option<Amount> {
+        self.amount.checked_add(self.fee)
+    }
+
+    /// The length of the encoding of what is signed, with which that of the whole begins.
+    pub fn payment_bytes(&self) -> usize {
+        Payment::FIXED_BYTES + self.data.len() + self.public_key.len()
+    }
+
+    /// A transaction of its own.
+    pub fn to_transaction(&self) -> Transaction {
+        let Self { version, to, amount, fee, nonce, valid_until, .. } = *self;
+        let (data, public_key) = (self.data.to_vec(), self.public_key.to_vec());
+        let payment = Payment { version, to, amount, fee, nonce, valid_until, data, public_key };
+        Transaction { payment, signature: self.signature.to_vec() }
+    }
+}
+
 /// What stands before a payment's encoding in the message that is signed: worth nothing on any other
 /// network.
 pub fn signing_prefix(network: &NetworkId) -> [u8; 53] {
@@ -81,7 +122,9 @@ impl Payment {
     pub fn total(&self) -> Option<Amount> {
         self.amount.checked_add(self.fee)
     }
+}
 
+impl Payment {
     /// Whether a block of this height may hold the payment.
     pub fn may_be_in_block(&self, height: Height) -> bool {
         self.valid_until == 0 || height.get() <= u64::from(self.valid_until)
@@ -89,6 +132,13 @@ impl Payment {
 }
 
 impl Transaction {
+    /// The same, without its bytes.
+    pub fn borrowed(&self) -> TransactionRef<'_> {
+        let Payment { version, to, amount, fee, nonce, valid_until, ref data, ref public_key } = self.payment;
+        let signature = &self.signature;
+        TransactionRef { version, to, amount, fee, nonce, valid_until, data, public_key, signature }
+    }
+
     /// The length of the encoding, which begins with that of the payment.
     pub fn encoded_bytes(&self) -> usize {
         self.payment.encoded_bytes() + 8 + self.signature.len()
@@ -103,6 +153,37 @@ impl Transaction {
     pub fn id_of_encoding(encoding: &[u8]) -> TransactionId {
         TransactionId::from_bytes(sha256(&[&[0], encoding]))
     }
+}
+
+/// The encodings of transactions, one after the other.
+pub struct Encodings {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Encodes each of these transactions.
+pub fn encode_each<'a>(transactions: impl IntoIterator<Item = &'a Transaction>) -> Encodings {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for transaction in transactions {
+        encode_into(transaction, &mut bytes);
+        ends.push(bytes.len());
+    }
+    Encodings { bytes, ends }
+}
+
+impl Encodings {
+    /// Each of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+}
+
+/// The ids of many transactions, hashed together.
+pub fn ids_of(transactions: &[Transaction]) -> Vec<TransactionId> {
+    let encodings = encode_each(transactions);
+    let leaves = merkle::leaves(&encodings.iter().collect::<Vec<_>>());
+    leaves.into_iter().map(TransactionId::from_bytes).collect()
 }
 
 #[cfg(test)]
@@ -153,6 +234,10 @@ mod tests {
         assert_eq!(transaction.encoded_bytes(), encoding.len());
         assert_eq!(encode(&transaction.payment), encoding[..transaction.payment.encoded_bytes()]);
         assert_eq!(decode::<Transaction>(&encoding).unwrap(), transaction);
+        let read = TransactionRef::decode_start(&encoding).unwrap();
+        assert_eq!(read, (transaction.borrowed(), encoding.len()));
+        assert_eq!(read.0.to_transaction(), transaction);
+        assert_eq!(read.0.payment_bytes(), transaction.payment.encoded_bytes());
         let leaf = crate::merkle::leaf(&encoding);
         assert_eq!(transaction.id(), TransactionId::from_bytes(leaf));
         assert_eq!(Transaction::id_of_encoding(&encoding), transaction.id());

@@ -9,6 +9,9 @@ use common::keys::PrivateKey;
 use common::rules::Rules;
 use common::transaction::{Payment, Transaction, TransactionVersion};
 
+/// How many payments a full block has here.
+#[allow(dead_code, reason = "not every benchmark needs a full block")]
+pub const PAYMENTS: u64 = 2_000;
 /// Known to everybody: worth nothing.
 const TEST_KEY: &str = include_str!("../../tests/vectors/keys/test-2048.pem");
 
@@ -42,6 +45,7 @@ pub fn payments(rules: &Rules, key: &PrivateKey, count: u64) -> Vec<Transaction>
         .collect()
 }
 
+#[allow(dead_code, reason = "not every benchmark needs a block")]
 /// Block 1 with these payments. Its work is not done: nobody asks here.
 pub fn block(rules: &Rules, transactions: Vec<Transaction>) -> Block {
     let ancestors = Ancestors::of_genesis_child(rules);

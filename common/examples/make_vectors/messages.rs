@@ -161,7 +161,7 @@ fn responses(keys: &Keys) -> Result<Vec<Case>, Fault> {
     let answers = [
         ("Headers", Response::Headers(vec![sealed.sealed_header(), plain.sealed_header()])),
         ("Headers, none", Response::Headers(vec![])),
-        ("Block", Response::Block(plain.clone())),
+        ("Block", Response::Block((&plain).into())),
         ("NotFound", Response::NotFound(sha256(&[b"nothing"]))),
         (
             "Compact",
@@ -185,7 +185,7 @@ fn responses(keys: &Keys) -> Result<Vec<Case>, Fault> {
     let mut cases: Vec<Case> =
         answers.into_iter().map(|(name, answer)| given(name, encode_frame(&answer))).collect();
     cases.push(given("variant 11", encode_frame(&Bare(11))));
-    let cut = encode(&Response::Block(plain))[..4 + BlockHeader::ENCODED_BYTES].to_vec();
+    let cut = encode(&Response::Block((&plain).into()))[..4 + BlockHeader::ENCODED_BYTES].to_vec();
     cases.push(given("a block cut after its header", [&100_u32.to_le_bytes()[..], &cut].concat()));
     Ok(cases)
 }

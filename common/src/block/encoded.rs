@@ -1,21 +1,31 @@
-//! Bodies together with their encoding. What came from a peer or a store is decoded once, and never encoded
-//! again: hashes are computed from what was received, and that is what is stored and sent on.
+//! Bodies as they are sent and stored. What came from a peer or a store is looked through once, and neither
+//! taken apart nor encoded again: hashes and signatures are checked on the bytes that were received, and those
+//! are what is stored and sent on.
 
-use super::{Block, Body, SealedHeader};
-use crate::encoding::{DecodeError, MAX_DECODE_BYTES, decode, decode_start, encode};
+use std::ops::Range;
+
+use bincode::de::Decoder;
+use bincode::enc::Encoder;
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
+use bincode::{Decode, Encode};
+
+use super::{Block, Body, Reward, SealedHeader};
+use crate::encoding::{DecodeError, MAX_DECODE_BYTES, decode_start, encode, encode_into};
+use crate::hash::{BlockId, MerkleRoot};
 use crate::merkle;
+use crate::transaction::TransactionRef;
 
-/// What the number of transactions takes in a body's encoding.
-const COUNT_BYTES: usize = 8;
-
-/// A body and its encoding.
+/// A body's encoding, found to be one. Nothing else is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedBody {
-    body: Body,
     bytes: Vec<u8>,
+    reward: Reward,
+    /// Where the first transaction begins, and where each ends.
+    bounds: Vec<usize>,
 }
 
-/// A block, unchecked, with the encoding of its body.
+/// A block, unchecked, with its body as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedBlock {
     /// Header and seal.
@@ -26,37 +36,100 @@ pub struct EncodedBlock {
 
 impl EncodedBody {
     /// Encodes a body.
-    pub fn new(body: Body) -> Self {
-        Self { bytes: encode(&body), body }
+    pub fn new(body: &Body) -> Self {
+        let mut bytes = encode(&body.reward);
+        encode_into(&(body.transactions.len() as u64), &mut bytes);
+        let mut bounds = Vec::with_capacity(1 + body.transactions.len());
+        bounds.push(bytes.len());
+        for transaction in &body.transactions {
+            encode_into(transaction, &mut bytes);
+            bounds.push(bytes.len());
+        }
+        Self { bytes, reward: body.reward.clone(), bounds }
     }
 
     /// Takes over the encoding of a body.
     pub fn decode(bytes: Vec<u8>) -> Result<Self, DecodeError> {
-        Ok(Self { body: decode(&bytes)?, bytes })
+        let (reward, reward_bytes) = decode_start::<Reward, MAX_DECODE_BYTES>(&bytes)?;
+        let (count, count_bytes) = decode_start::<u64, MAX_DECODE_BYTES>(&bytes[reward_bytes..])?;
+        let mut end = reward_bytes + count_bytes;
+        let mut bounds = vec![end];
+        // Room grows with what is there, not with what is announced.
+        for _ in 0..count {
+            end += TransactionRef::decode_start(&bytes[end..])?.1;
+            bounds.push(end);
+        }
+        match bytes.len() - end {
+            0 => Ok(Self { bytes, reward, bounds }),
+            extra => Err(DecodeError::TrailingBytes { extra }),
+        }
     }
 
-    /// The body.
-    pub fn body(&self) -> &Body {
-        &self.body
-    }
-
-    /// Its encoding.
+    /// The encoding.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The leaves of its Merkle tree: the reward's, and the transactions' ids.
-    pub fn leaves(&self) -> Vec<[u8; 32]> {
-        self.body.leaves(&self.bytes)
+    /// What its miner is paid.
+    pub fn reward(&self) -> &Reward {
+        &self.reward
     }
 
-    /// The body and its encoding.
-    pub fn into_parts(self) -> (Body, Vec<u8>) {
-        (self.body, self.bytes)
+    /// How many transactions there are.
+    pub fn len(&self) -> usize {
+        self.bounds.len() - 1
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The transactions, in order.
+    pub fn transactions(&self) -> impl ExactSizeIterator<Item = TransactionRef<'_>> {
+        self.encodings().map(read)
+    }
+
+    /// The transaction with this number, from 0.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn transaction(&self, index: usize) -> TransactionRef<'_> {
+        read(&self.bytes[self.range(index)])
+    }
+
+    /// The encodings of the transactions.
+    pub fn encodings(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        (0..self.len()).map(|index| &self.bytes[self.range(index)])
+    }
+
+    /// The leaves of its Merkle tree: the reward's, and the transactions' ids.
+    pub fn leaves(&self) -> Vec<[u8; 32]> {
+        let reward = &self.bytes[..self.reward.encoded_bytes()];
+        merkle::leaves(&std::iter::once(reward).chain(self.encodings()).collect::<Vec<_>>())
+    }
+
+    /// The body by itself.
+    pub fn to_body(&self) -> Body {
+        let transactions = self.transactions().map(|transaction| transaction.to_transaction());
+        Body { reward: self.reward.clone(), transactions: transactions.collect() }
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        self.bounds[index]..self.bounds[index + 1]
     }
 }
 
+fn read(encoding: &[u8]) -> TransactionRef<'_> {
+    TransactionRef::decode_start(encoding).expect("it was read before").0
+}
+
 impl EncodedBlock {
+    /// The id of the header.
+    pub fn id(&self) -> BlockId {
+        self.header.id()
+    }
+
     /// Takes over the encoding of a block, which begins at `start` of the bytes and ends where they do.
     pub fn decode(mut bytes: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
         let block = bytes.get(start..).unwrap_or_default();
@@ -65,42 +138,41 @@ impl EncodedBlock {
         Ok(Self { header, body: EncodedBody::decode(bytes)? })
     }
 
-    /// The block without its encoding.
-    pub fn into_block(self) -> Block {
-        let SealedHeader { header, seal } = self.header;
-        Block { header, seal, body: self.body.body }
+    /// The block by itself.
+    pub fn to_block(&self) -> Block {
+        let SealedHeader { header, seal } = self.header.clone();
+        Block { header, seal, body: self.body.to_body() }
     }
 }
 
-impl From<Block> for EncodedBlock {
+impl From<&Block> for EncodedBlock {
     /// Encodes the body of a block.
-    fn from(block: Block) -> Self {
-        let Block { header, seal, body } = block;
-        Self { header: SealedHeader { header, seal }, body: EncodedBody::new(body) }
+    fn from(block: &Block) -> Self {
+        Self { header: block.sealed_header(), body: EncodedBody::new(&block.body) }
     }
 }
+
+impl Encode for EncodedBlock {
+    /// The encoding of [`Block`].
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.header.encode(encoder)?;
+        encoder.writer().write(self.body.bytes())
+    }
+}
+
+impl<Context> Decode<Context> for EncodedBlock {
+    /// For a block inside another value. One that came alone is taken over by [`EncodedBlock::decode`].
+    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, bincode::error::DecodeError> {
+        Ok(Self::from(&Block::decode(decoder)?))
+    }
+}
+
+bincode::impl_borrow_decode!(EncodedBlock);
 
 impl Body {
-    /// Cuts `bytes`, this body's encoding, into those of the reward and of each transaction.
-    ///
-    /// Every field of the encoding has a fixed size or its length before it, and is written in one way only:
-    /// so where each transaction stands follows from the lengths of its fields.
-    pub(crate) fn cut<'a>(&self, bytes: &'a [u8]) -> Vec<&'a [u8]> {
-        let (reward, counted) = bytes.split_at(self.reward.encoded_bytes());
-        let mut rest = &counted[COUNT_BYTES..];
-        let mut parts = Vec::with_capacity(1 + self.transactions.len());
-        parts.push(reward);
-        for transaction in &self.transactions {
-            let (part, after) = rest.split_at(transaction.encoded_bytes());
-            parts.push(part);
-            rest = after;
-        }
-        parts
-    }
-
-    /// The leaves of the Merkle tree, from `bytes`, this body's encoding.
-    pub(super) fn leaves(&self, bytes: &[u8]) -> Vec<[u8; 32]> {
-        merkle::leaves(&self.cut(bytes))
+    /// The Merkle root over reward and transactions.
+    pub fn merkle_root(&self) -> MerkleRoot {
+        merkle::root(&EncodedBody::new(self).leaves())
     }
 }
 
@@ -112,6 +184,7 @@ mod tests {
     use crate::address::Address;
     use crate::amount::Amount;
     use crate::block::Reward;
+    use crate::encoding::decode;
     use crate::testing::{Key, child, easy_rules};
     use crate::{consensus::Ancestors, transaction::Transaction};
 
@@ -145,16 +218,22 @@ mod tests {
             let block = block(reward_data, &payments, sealed);
             let bytes = encode(&block);
             let decoded = EncodedBlock::decode([&vec![7; start][..], &bytes].concat(), start).unwrap();
-            prop_assert_eq!(&decoded, &EncodedBlock::from(block.clone()));
-            prop_assert_eq!(decoded.header.encode_block(decoded.body.bytes()), bytes);
-            let (body, bytes) = decoded.body.clone().into_parts();
-            let parts = body.cut(&bytes);
-            prop_assert_eq!(parts.len(), 1 + payments.len());
-            prop_assert_eq!(parts[0], encode(&body.reward));
-            for (part, transaction) in parts[1..].iter().zip(&body.transactions) {
-                prop_assert_eq!(*part, encode(transaction));
+            prop_assert_eq!(&decoded, &EncodedBlock::from(&block));
+            prop_assert_eq!(decoded.header.encode_block(decoded.body.bytes()), &bytes[..]);
+            prop_assert_eq!(encode(&decoded), &bytes[..]);
+            prop_assert_eq!(&decode::<EncodedBlock>(&bytes).unwrap(), &decoded);
+            prop_assert_eq!(decoded.body.len(), payments.len());
+            let transactions = || block.body.transactions.iter();
+            for (encoding, transaction) in decoded.body.encodings().zip(transactions()) {
+                prop_assert_eq!(encoding, encode(transaction));
             }
-            prop_assert_eq!(decoded.into_block(), block);
+            for (read, transaction) in decoded.body.transactions().zip(transactions()) {
+                prop_assert_eq!(read, transaction.borrowed());
+            }
+            let ids = transactions().map(|transaction| *transaction.id().as_bytes());
+            let leaves: Vec<_> = std::iter::once(block.body.reward.leaf()).chain(ids).collect();
+            prop_assert_eq!(decoded.body.leaves(), leaves);
+            prop_assert_eq!(decoded.to_block(), block);
         }
 
         /// There is one encoding of each block: what decodes is what it is encoded to, and the whole block is
@@ -179,7 +258,7 @@ mod tests {
             match (EncodedBlock::decode(bytes.clone(), 0), decode::<Block>(&bytes)) {
                 (Ok(taken), Ok(block)) => {
                     prop_assert_eq!(encode(&block), bytes);
-                    prop_assert_eq!(taken, EncodedBlock::from(block));
+                    prop_assert_eq!(taken, EncodedBlock::from(&block));
                 }
                 (Err(_), Err(_)) => {}
                 (taken, block) => prop_assert!(false, "{taken:?} {block:?}"),

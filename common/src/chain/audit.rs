@@ -112,7 +112,7 @@ impl Replay<'_> {
             }
             let block = self.body(&ancestors, height, id)?;
             self.apply(&block)?;
-            transactions += block.transactions().len() as u64;
+            transactions += block.entries().len() as u64;
             ancestors = ancestors.of_child(&header, id);
             last = id;
         }
@@ -141,7 +141,7 @@ impl Replay<'_> {
             LedgerError::Inconsistent { .. } => AuditError::Overflow { height, id },
             LedgerError::Accounts(never) => match never {},
         })?;
-        for (index, transaction) in block.transactions().iter().enumerate() {
+        for (index, transaction) in block.entries().iter().enumerate() {
             let found = self.reader.find_transaction(&transaction.id())?;
             if found
                 .is_none_or(|place| (place.block, place.height, place.index as usize) != (id, height, index))

@@ -68,8 +68,8 @@ fn assert_follows<S: Store>(chain: &Chain<S>, branch: &Branch) {
     look(chain, |reader| {
         for block in &branch.blocks {
             assert_eq!(reader.best_at(block.height())?, Some(block.id()));
-            for (index, transaction) in block.transactions().iter().enumerate() {
-                let place = reader.find_transaction(&transaction.id())?.expect("the payment is in the chain");
+            for (index, entry) in block.entries().iter().enumerate() {
+                let place = reader.find_transaction(&entry.id())?.expect("the payment is in the chain");
                 let expected = (block.id(), block.height(), index as u32);
                 assert_eq!((place.block, place.height, place.index), expected);
             }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::thread;
 
 use super::transaction::{
-    CheckedTransaction, TransactionError, Unchecked, check_each, data_fits, not_expired,
+    CheckedTransaction, LedgerEntry, TransactionError, Unchecked, check_each, data_fits, entries_from_store,
+    not_expired,
 };
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::{Block, Body, EncodedBlock, EncodedBody, Reward, SealedHeader};
+use crate::block::{Block, EncodedBlock, EncodedBody, Reward, SealedHeader};
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::merkle;
 use crate::rules::Rules;
@@ -54,9 +55,8 @@ impl BodyError {
 pub struct CheckedBlock {
     header: SealedHeader,
     id: BlockId,
-    reward: Reward,
-    transactions: Vec<Arc<CheckedTransaction>>,
-    encoded_body: Vec<u8>,
+    entries: Vec<LedgerEntry>,
+    body: EncodedBody,
 }
 
 impl CheckedBlock {
@@ -77,36 +77,41 @@ impl CheckedBlock {
 
     /// What its miner is paid.
     pub fn reward(&self) -> &Reward {
-        &self.reward
+        self.body.reward()
     }
 
-    /// Its transactions, in order.
-    pub fn transactions(&self) -> &[Arc<CheckedTransaction>] {
-        &self.transactions
+    /// What the ledger needs of its transactions, in order.
+    pub fn entries(&self) -> &[LedgerEntry] {
+        &self.entries
+    }
+
+    /// Its body, as it is sent and stored.
+    pub fn body(&self) -> &EncodedBody {
+        &self.body
     }
 
     /// The encoding of its body.
     pub fn encoded_body(&self) -> &[u8] {
-        &self.encoded_body
+        self.body.bytes()
     }
 
-    /// The whole block, as it is sent.
+    /// Its transactions, whole, in order.
+    pub fn transactions(&self) -> impl Iterator<Item = CheckedTransaction> {
+        let numbered = self.body.transactions().zip(&self.entries);
+        numbered.map(|(it, entry)| CheckedTransaction::new(it.to_transaction(), *entry))
+    }
+
+    /// The whole block by itself.
     pub fn to_block(&self) -> Block {
-        let transactions = self.transactions.iter().map(|checked| checked.transaction().clone()).collect();
-        Block {
-            header: self.header.header,
-            seal: self.header.seal.clone(),
-            body: Body { reward: self.reward.clone(), transactions },
-        }
+        EncodedBlock { header: self.header.clone(), body: self.body.clone() }.to_block()
     }
 
     /// For what is read back from a store, which only holds what was checked before it was written.
     pub(crate) fn from_store(header: SealedHeader, body: EncodedBody) -> Self {
         let leaves = body.leaves();
-        let (Body { reward, transactions }, encoded_body) = body.into_parts();
-        let transactions = CheckedTransaction::all_from_store(transactions, &leaves[1..]);
-        let transactions = transactions.into_iter().map(Arc::new).collect();
-        Self { id: header.id(), header, reward, transactions, encoded_body }
+        let transactions: Vec<_> = body.transactions().collect();
+        let entries = entries_from_store(&transactions, &leaves[1..]);
+        Self { id: header.id(), header, entries, body }
     }
 }
 
@@ -148,7 +153,7 @@ pub fn check_body(
     verifier: &dyn SignatureVerifier,
 ) -> Result<CheckedBlock, BodyError> {
     let cores = Parallelism::AllCores;
-    check_encoded_body(rules, network, parent_time, block.into(), known, verifier, cores)
+    check_encoded_body(rules, network, parent_time, (&block).into(), known, verifier, cores)
 }
 
 /// Checks rules 9 to 12, and every transaction by itself, in a block whose header was checked.
@@ -166,33 +171,34 @@ pub fn check_encoded_body(
     body_is_the_headers(&header, &leaves)?;
     body_fits(rules, body.bytes().len())?;
     leaves_are_enough(rules, &header, parent_time, leaves.len())?;
-    let (body, encoded_body) = body.into_parts();
-    let parts = body.cut(&encoded_body);
-    let Body { reward, transactions } = body;
+    let reward = body.reward();
     data_fits(&reward.data).map_err(BodyError::RewardData)?;
-    let fees = transactions.iter().map(|transaction| transaction.payment.fee);
-    reward_is_exact(rules, &reward, fees)?;
-    reward_goes_to_sealer(&header, &reward)?;
-    let unchecked = transactions.into_iter().zip(&parts[1..]).zip(&leaves[1..]);
+    let transactions: Vec<_> = body.transactions().collect();
+    reward_is_exact(rules, reward, transactions.iter().map(|transaction| transaction.fee))?;
+    reward_goes_to_sealer(&header, reward)?;
+    let unchecked = transactions.into_iter().zip(body.encodings()).zip(&leaves[1..]);
     let unchecked =
         unchecked.map(|((transaction, encoding), id)| Unchecked { transaction, encoding, id: *id });
     let check = |share: Vec<Unchecked>| -> Result<Vec<_>, (usize, TransactionError)> {
-        let found: Vec<_> = share.iter().map(|it| known.known(&TransactionId::from_bytes(it.id))).collect();
+        let found =
+            |it: &Unchecked| known.known(&TransactionId::from_bytes(it.id)).map(|known| *known.entry());
+        let found: Vec<_> = share.iter().map(found).collect();
         let unknown = share.into_iter().zip(&found).filter(|(_, known)| known.is_none());
-        let mut checked = check_each(rules, network, unknown.map(|(it, _)| it).collect(), verifier);
-        let mut in_order = |known: Option<Arc<CheckedTransaction>>| -> Result<_, TransactionError> {
-            let transaction = match known {
+        let unknown: Vec<_> = unknown.map(|(it, _)| it).collect();
+        let mut checked = check_each(rules, network, &unknown, verifier);
+        let mut in_order = |known: Option<LedgerEntry>| -> Result<_, TransactionError> {
+            let entry = match known {
                 Some(known) => known,
-                None => Arc::new(checked.next().expect("what is not known is checked")?),
+                None => checked.next().expect("what is not known is checked")?,
             };
-            not_expired(transaction.payment(), header.header.height).map(|()| transaction)
+            not_expired(entry.valid_until(), header.header.height).map(|()| entry)
         };
         let numbered = found.into_iter().enumerate();
         numbered.map(|(index, known)| in_order(known).map_err(|error| (index, error))).collect()
     };
-    let transactions = in_shares(unchecked.collect(), parallelism, &check)
+    let entries = in_shares(unchecked.collect(), parallelism, &check)
         .map_err(|(index, error)| BodyError::Transaction { index, error })?;
-    Ok(CheckedBlock { id: header.id(), header, reward, transactions, encoded_body })
+    Ok(CheckedBlock { id: header.id(), header, entries, body })
 }
 
 /// Checks transactions in order, or many of them on all cores; of several wrong ones, the first counts.

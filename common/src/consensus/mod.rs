@@ -18,7 +18,8 @@ pub use body::{
 };
 pub use header::{Ancestors, HeaderError, check_header, earliest_time, not_ahead_of_clock};
 pub use transaction::{
-    CheckedTransaction, TransactionError, check_form, check_transaction, check_transactions, not_expired,
+    CheckedTransaction, LedgerEntry, TransactionError, check_form, check_transaction, check_transactions,
+    not_expired,
 };
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The rules of a transaction by itself. Those that need the ledger are in [`crate::ledger::charge`].
 
+use std::sync::Arc;
+
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::encoding::{encode, encode_into};
+use crate::encoding::encode;
 use crate::hash::{NetworkId, TransactionId, sha256, sha256_many};
 use crate::merkle;
 use crate::rules::{MAX_DATA_BYTES, Rules};
 use crate::signature::{SignatureVerifier, addresses_of, modulus_bits};
 use crate::time::Height;
-use crate::transaction::{Payment, Transaction, signing_prefix};
+use crate::transaction::{Payment, Transaction, TransactionRef, encode_each, signing_prefix};
 
 /// Which rule a transaction breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,28 +44,27 @@ pub enum TransactionError {
     InsufficientFunds { balance: Amount, total: Amount },
 }
 
-/// A transaction that keeps every rule that does not depend on ledger or height: its form is right and its
-/// signature is its sender's. Only the checks below make one, so nothing unchecked reaches a ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckedTransaction {
-    transaction: Transaction,
+/// What the ledger needs to know of a transaction that keeps every rule that does not depend on ledger or
+/// height: its form is right and its signature is its sender's. Only the checks below make one, so nothing
+/// unchecked reaches a ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
     id: TransactionId,
     sender: Address,
-    encoded_bytes: usize,
+    to: Address,
+    amount: Amount,
+    fee: Amount,
+    nonce: u64,
+    valid_until: u32,
 }
 
-impl CheckedTransaction {
-    /// The transaction itself.
-    pub fn transaction(&self) -> &Transaction {
-        &self.transaction
+impl LedgerEntry {
+    fn new(transaction: &TransactionRef, id: [u8; 32], sender: Address) -> Self {
+        let TransactionRef { to, amount, fee, nonce, valid_until, .. } = *transaction;
+        Self { id: TransactionId::from_bytes(id), sender, to, amount, fee, nonce, valid_until }
     }
 
-    /// What was signed.
-    pub fn payment(&self) -> &Payment {
-        &self.transaction.payment
-    }
-
-    /// Its id.
+    /// The transaction's id.
     pub fn id(&self) -> TransactionId {
         self.id
     }
@@ -73,23 +74,86 @@ impl CheckedTransaction {
         self.sender
     }
 
+    /// Who is paid.
+    pub fn to(&self) -> Address {
+        self.to
+    }
+
+    /// What the receiver gains.
+    pub fn amount(&self) -> Amount {
+        self.amount
+    }
+
+    /// What the miner gains.
+    pub fn fee(&self) -> Amount {
+        self.fee
+    }
+
+    /// How many transactions of the sender have to be in the chain before it.
+    pub fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    /// The last height that may hold it; 0: any.
+    pub fn valid_until(&self) -> u32 {
+        self.valid_until
+    }
+
+    /// What the sender loses, or `None` when the sum overflows.
+    pub fn total(&self) -> Option<Amount> {
+        self.amount.checked_add(self.fee)
+    }
+}
+
+/// A transaction that keeps every rule that does not depend on ledger or height, whole: as it waits in a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedTransaction {
+    transaction: Transaction,
+    entry: LedgerEntry,
+}
+
+impl CheckedTransaction {
+    /// The transaction itself.
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// What the ledger needs of it.
+    pub fn entry(&self) -> &LedgerEntry {
+        &self.entry
+    }
+
+    /// What was signed.
+    pub fn payment(&self) -> &Payment {
+        &self.transaction.payment
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TransactionId {
+        self.entry.id
+    }
+
+    /// The address of its public key.
+    pub fn sender(&self) -> Address {
+        self.entry.sender
+    }
+
     /// The length of its encoding.
     pub fn encoded_bytes(&self) -> usize {
-        self.encoded_bytes
+        self.transaction.encoded_bytes()
     }
 
-    /// For what is read back from a store, which only holds what was checked before it was written. Takes the
-    /// ids of the transactions, which are hashes of their encodings.
-    pub(super) fn all_from_store(transactions: Vec<Transaction>, ids: &[[u8; 32]]) -> Vec<Self> {
-        let senders = addresses_of(transactions.iter().map(|it| &it.payment.public_key[..]));
-        let numbered = transactions.into_iter().zip(ids).zip(senders);
-        numbered.map(|((transaction, id), sender)| Self::new(transaction, *id, sender)).collect()
+    pub(super) fn new(transaction: Transaction, entry: LedgerEntry) -> Self {
+        Self { transaction, entry }
     }
+}
 
-    fn new(transaction: Transaction, id: [u8; 32], sender: Address) -> Self {
-        let encoded_bytes = transaction.encoded_bytes();
-        Self { transaction, id: TransactionId::from_bytes(id), sender, encoded_bytes }
-    }
+/// For what is read back from a store, which only holds what was checked before it was written. `ids` are the
+/// hashes of the transactions.
+pub(super) fn entries_from_store(transactions: &[TransactionRef], ids: &[[u8; 32]]) -> Vec<LedgerEntry> {
+    let senders = addresses_of(transactions.iter().map(|it| it.public_key));
+    let numbered = transactions.iter().zip(ids).zip(senders);
+    numbered.map(|((transaction, id), sender)| LedgerEntry::new(transaction, *id, sender)).collect()
 }
 
 /// Checks everything but height and ledger, the signature last because it costs most.
@@ -99,39 +163,38 @@ pub fn check_transaction(
     transaction: Transaction,
     verifier: &dyn SignatureVerifier,
 ) -> Result<CheckedTransaction, TransactionError> {
-    check_form(rules, &transaction)?;
+    let borrowed = transaction.borrowed();
+    check_form(rules, &borrowed)?;
     let encoding = encode(&transaction);
-    let message = &encoding[..transaction.payment.encoded_bytes()];
+    let message = &encoding[..borrowed.payment_bytes()];
     let digest = sha256(&[&signing_prefix(network), message]);
-    let sender = signature_is_the_senders(&transaction, &digest, verifier)?;
-    Ok(CheckedTransaction::new(transaction, merkle::leaf(&encoding), sender))
+    let sender = signature_is_the_senders(&borrowed, &digest, verifier)?;
+    let entry = LedgerEntry::new(&borrowed, merkle::leaf(&encoding), sender);
+    Ok(CheckedTransaction::new(transaction, entry))
 }
 
-/// [`check_transaction`] of each, hashing many at once.
+/// [`check_transaction`] of each, hashing many at once. The ids are those of the transactions.
 pub fn check_transactions(
     rules: &Rules,
     network: &NetworkId,
-    transactions: Vec<Transaction>,
+    transactions: Vec<(TransactionId, Transaction)>,
     verifier: &dyn SignatureVerifier,
-) -> Vec<Result<CheckedTransaction, TransactionError>> {
-    let mut bytes = Vec::with_capacity(transactions.iter().map(Transaction::encoded_bytes).sum());
-    transactions.iter().for_each(|transaction| encode_into(transaction, &mut bytes));
-    let mut rest = &bytes[..];
-    let encodings = transactions.iter().map(|transaction| {
-        let (encoding, after) = rest.split_at(transaction.encoded_bytes());
-        rest = after;
-        encoding
+) -> Vec<(TransactionId, Result<Arc<CheckedTransaction>, TransactionError>)> {
+    let encodings = encode_each(transactions.iter().map(|(_, transaction)| transaction));
+    let unchecked = transactions.iter().zip(encodings.iter()).map(|((id, transaction), encoding)| {
+        Unchecked { transaction: transaction.borrowed(), encoding, id: *id.as_bytes() }
     });
-    let encodings: Vec<&[u8]> = encodings.collect();
-    let ids = merkle::leaves(&encodings);
-    let unchecked = transactions.into_iter().zip(&encodings).zip(ids);
-    let unchecked = unchecked.map(|((transaction, encoding), id)| Unchecked { transaction, encoding, id });
-    check_each(rules, network, unchecked.collect(), verifier).collect()
+    let unchecked: Vec<_> = unchecked.collect();
+    let entries: Vec<_> = check_each(rules, network, &unchecked, verifier).collect();
+    let checked = transactions.into_iter().zip(entries).map(|((id, transaction), entry)| {
+        (id, entry.map(|entry| Arc::new(CheckedTransaction::new(transaction, entry))))
+    });
+    checked.collect()
 }
 
 /// A transaction with its encoding and its id.
 pub(super) struct Unchecked<'a> {
-    pub(super) transaction: Transaction,
+    pub(super) transaction: TransactionRef<'a>,
     pub(super) encoding: &'a [u8],
     pub(super) id: [u8; 32],
 }
@@ -141,38 +204,37 @@ pub(super) struct Unchecked<'a> {
 pub(super) fn check_each<'a>(
     rules: &Rules,
     network: &NetworkId,
-    transactions: Vec<Unchecked<'a>>,
+    transactions: &'a [Unchecked<'a>],
     verifier: &'a dyn SignatureVerifier,
-) -> impl Iterator<Item = Result<CheckedTransaction, TransactionError>> + use<'a> {
+) -> impl Iterator<Item = Result<LedgerEntry, TransactionError>> + use<'a> {
     let forms: Vec<_> = transactions.iter().map(|it| check_form(rules, &it.transaction)).collect();
     let well_formed = transactions.iter().zip(&forms).filter(|(_, form)| form.is_ok());
-    let messages = well_formed.map(|(it, _)| &it.encoding[..it.transaction.payment.encoded_bytes()]);
+    let messages = well_formed.map(|(it, _)| &it.encoding[..it.transaction.payment_bytes()]);
     let mut digests = sha256_many(&signing_prefix(network), &messages.collect::<Vec<_>>()).into_iter();
-    transactions.into_iter().zip(forms).map(move |(Unchecked { transaction, id, .. }, form)| {
+    transactions.iter().zip(forms).map(move |(Unchecked { transaction, id, .. }, form)| {
         form?;
         let digest = digests.next().expect("every well-formed payment was hashed");
-        let sender = signature_is_the_senders(&transaction, &digest, verifier)?;
-        Ok(CheckedTransaction::new(transaction, id, sender))
+        let sender = signature_is_the_senders(transaction, &digest, verifier)?;
+        Ok(LedgerEntry::new(transaction, *id, sender))
     })
 }
 
 /// Every rule that costs next to nothing to check.
-pub fn check_form(rules: &Rules, transaction: &Transaction) -> Result<(), TransactionError> {
-    let payment = &transaction.payment;
-    data_fits(&payment.data)?;
-    amount_is_not_zero(payment)?;
-    total_does_not_overflow(payment)?;
-    key_is_large_enough(rules, &payment.public_key)?;
-    signature_has_length_of_key(&payment.public_key, &transaction.signature)?;
-    fee_is_enough(rules, payment)
+pub fn check_form(rules: &Rules, transaction: &TransactionRef) -> Result<(), TransactionError> {
+    data_fits(transaction.data)?;
+    amount_is_not_zero(transaction)?;
+    total_does_not_overflow(transaction)?;
+    key_is_large_enough(rules, transaction.public_key)?;
+    signature_has_length_of_key(transaction.public_key, transaction.signature)?;
+    fee_is_enough(rules, transaction)
 }
 
 /// `valid_until` is 0 or not below the height.
-pub fn not_expired(payment: &Payment, height: Height) -> Result<(), TransactionError> {
-    if payment.may_be_in_block(height) {
+pub fn not_expired(valid_until: u32, height: Height) -> Result<(), TransactionError> {
+    if valid_until == 0 || height.get() <= u64::from(valid_until) {
         Ok(())
     } else {
-        Err(TransactionError::Expired { valid_until: payment.valid_until, height })
+        Err(TransactionError::Expired { valid_until, height })
     }
 }
 
@@ -180,11 +242,11 @@ pub(super) fn data_fits(data: &[u8]) -> Result<(), TransactionError> {
     if data.len() <= MAX_DATA_BYTES { Ok(()) } else { Err(TransactionError::DataTooLong { got: data.len() }) }
 }
 
-fn amount_is_not_zero(payment: &Payment) -> Result<(), TransactionError> {
+fn amount_is_not_zero(payment: &TransactionRef) -> Result<(), TransactionError> {
     if payment.amount.is_zero() { Err(TransactionError::ZeroAmount) } else { Ok(()) }
 }
 
-fn total_does_not_overflow(payment: &Payment) -> Result<(), TransactionError> {
+fn total_does_not_overflow(payment: &TransactionRef) -> Result<(), TransactionError> {
     payment.total().map(|_| ()).ok_or(TransactionError::TotalOverflows)
 }
 
@@ -206,7 +268,7 @@ fn signature_has_length_of_key(modulus: &[u8], signature: &[u8]) -> Result<(), T
     }
 }
 
-fn fee_is_enough(rules: &Rules, payment: &Payment) -> Result<(), TransactionError> {
+fn fee_is_enough(rules: &Rules, payment: &TransactionRef) -> Result<(), TransactionError> {
     if payment.fee >= rules.min_fee {
         Ok(())
     } else {
@@ -216,10 +278,10 @@ fn fee_is_enough(rules: &Rules, payment: &Payment) -> Result<(), TransactionErro
 
 /// Gives the sender. The digest is that of what was to be signed.
 fn signature_is_the_senders(
-    transaction: &Transaction,
+    transaction: &TransactionRef,
     digest: &[u8; 32],
     verifier: &dyn SignatureVerifier,
 ) -> Result<Address, TransactionError> {
-    let Transaction { payment, signature } = transaction;
-    verifier.signer(&payment.public_key, digest, signature).ok_or(TransactionError::BadSignature)
+    let TransactionRef { public_key, signature, .. } = transaction;
+    verifier.signer(public_key, digest, signature).ok_or(TransactionError::BadSignature)
 }

@@ -4,6 +4,9 @@
 use std::sync::LazyLock;
 
 use super::sha256;
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{Avx2, Avx512};
+use crate::lanes::{INITIAL_STATE, Lanes, compress};
 
 /// SHA-256 of the concatenation of `prefix` and each of `messages`.
 pub fn sha256_many(prefix: &[u8], messages: &[&[u8]]) -> Vec<[u8; 32]> {
@@ -50,7 +53,7 @@ impl Path {
             Self::OneByOne => messages.iter().map(|message| sha256(&[prefix, message])).collect(),
             // SAFETY: the processor has the instructions, as was just checked.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => in_groups(prefix, messages, 5, |group| unsafe { hash_avx512(prefix, group) }),
+            Self::Avx512 => in_groups(prefix, messages, 9, |group| unsafe { hash_avx512(prefix, group) }),
             // SAFETY: the processor has the instructions, as was just checked.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => in_groups(prefix, messages, 3, |group| unsafe { hash_avx2(prefix, group) }),
@@ -72,13 +75,15 @@ impl Path {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn hash_avx512(prefix: &[u8], messages: [&[u8]; 16]) -> [[u8; 32]; 16] {
-    hash_lanes(prefix, messages)
+    // SAFETY: this function is called where the processor has the instructions.
+    unsafe { hash_lanes::<Avx512, 16>(prefix, messages) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn hash_avx2(prefix: &[u8], messages: [&[u8]; 8]) -> [[u8; 32]; 8] {
-    hash_lanes(prefix, messages)
+    // SAFETY: this function is called where the processor has the instructions.
+    unsafe { hash_lanes::<Avx2, 8>(prefix, messages) }
 }
 
 /// Hands messages of as many chunks to `hash`, as many as it takes at a time. Lanes are left empty when
@@ -141,100 +146,37 @@ fn edge_chunk(prefix: &[u8], message: &[u8], number: usize) -> [u8; 64] {
     chunk
 }
 
-/// The hashes of messages that all have as many chunks. Inlined into functions that may use wide registers.
+/// The hashes of messages that all have as many chunks. Inlined into functions that may use the lanes'
+/// instructions.
+///
+/// # Safety
+/// The processor has them.
 #[inline(always)]
-fn hash_lanes<const LANES: usize>(prefix: &[u8], messages: [&[u8]; LANES]) -> [[u8; 32]; LANES] {
-    let mut state = INITIAL.map(|word| [word; LANES]);
+unsafe fn hash_lanes<L: Lanes, const COUNT: usize>(
+    prefix: &[u8],
+    messages: [&[u8]; COUNT],
+) -> [[u8; 32]; COUNT] {
+    // SAFETY: the caller's promise.
+    let mut state = INITIAL_STATE.map(|word| unsafe { L::splat(word) });
     for number in 0..chunk_count(prefix.len() + messages[0].len()) {
-        let mut chunks = [[0; 64]; LANES];
-        for (chunk, message) in chunks.iter_mut().zip(messages) {
-            *chunk = self::chunk(prefix, message, number);
-        }
-        let mut words = [[0; LANES]; 16];
-        for (place, word) in words.iter_mut().enumerate() {
-            for (lane, chunk) in word.iter_mut().zip(&chunks) {
-                let bytes = &chunk[4 * place..4 * place + 4];
-                *lane = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let mut words = [L::Words::default(); 16];
+        for (lane, message) in messages.iter().enumerate() {
+            let chunk = chunk(prefix, message, number);
+            for (words, bytes) in words.iter_mut().zip(chunk.as_chunks().0) {
+                words.as_mut()[lane] = u32::from_be_bytes(*bytes);
             }
         }
-        compress(&mut state, words);
+        // SAFETY: the caller's promise.
+        compress(&mut state, &words.map(|words| unsafe { L::from_words(words) }));
     }
-    let mut hashes = [[0; 32]; LANES];
+    let mut hashes = [[0; 32]; COUNT];
     for (place, words) in state.iter().enumerate() {
-        for (hash, word) in hashes.iter_mut().zip(words) {
+        for (hash, word) in hashes.iter_mut().zip(words.to_words().as_ref()) {
             hash[4 * place..4 * place + 4].copy_from_slice(&word.to_be_bytes());
         }
     }
     hashes
 }
-
-/// SHA-256's compression function (FIPS 180-4, section 6.2.2), in every lane.
-#[inline(always)]
-fn compress<const LANES: usize>(state: &mut [[u32; LANES]; 8], mut words: [[u32; LANES]; 16]) {
-    let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h] = *state;
-    for sixteen in CONSTANTS {
-        for (place, constant) in sixteen.into_iter().enumerate() {
-            let word = words[place];
-            let first: [u32; LANES] = each(|lane| {
-                let s1 = e[lane].rotate_right(6) ^ e[lane].rotate_right(11) ^ e[lane].rotate_right(25);
-                let choice = (e[lane] & f[lane]) ^ (!e[lane] & g[lane]);
-                h[lane].wrapping_add(word[lane].wrapping_add(constant)).wrapping_add(choice).wrapping_add(s1)
-            });
-            let next_a: [u32; LANES] = each(|lane| {
-                let s0 = a[lane].rotate_right(2) ^ a[lane].rotate_right(13) ^ a[lane].rotate_right(22);
-                let majority = (a[lane] & b[lane]) ^ (a[lane] & c[lane]) ^ (b[lane] & c[lane]);
-                first[lane].wrapping_add(s0).wrapping_add(majority)
-            });
-            let next_e: [u32; LANES] = each(|lane| d[lane].wrapping_add(first[lane]));
-            (a, b, c, d, e, f, g, h) = (next_a, a, b, c, next_e, e, f, g);
-            // The word of the schedule that stands here sixteen rounds later; the last sixteen go unused.
-            let (w1, w9, w14) = (words[(place + 1) % 16], words[(place + 9) % 16], words[(place + 14) % 16]);
-            words[place] = each(|lane| {
-                let s0 = w1[lane].rotate_right(7) ^ w1[lane].rotate_right(18) ^ (w1[lane] >> 3);
-                let s1 = w14[lane].rotate_right(17) ^ w14[lane].rotate_right(19) ^ (w14[lane] >> 10);
-                word[lane].wrapping_add(s0).wrapping_add(w9[lane]).wrapping_add(s1)
-            });
-        }
-    }
-    for (sum, last) in state.iter_mut().zip([a, b, c, d, e, f, g, h]) {
-        *sum = each(|lane| sum[lane].wrapping_add(last[lane]));
-    }
-}
-
-/// The same in every lane.
-#[inline(always)]
-fn each<const LANES: usize>(word: impl Fn(usize) -> u32) -> [u32; LANES] {
-    let mut words = [0; LANES];
-    for (lane, out) in words.iter_mut().enumerate() {
-        *out = word(lane);
-    }
-    words
-}
-
-/// FIPS 180-4, section 5.3.3.
-const INITIAL: [u32; 8] =
-    [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
-
-/// FIPS 180-4, section 4.2.2, sixteen rounds a row.
-#[rustfmt::skip]
-const CONSTANTS: [[u32; 16]; 4] = [
-    [
-        0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-        0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    ],
-    [
-        0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-        0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    ],
-    [
-        0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-        0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    ],
-    [
-        0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-        0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
-    ],
-];
 
 #[cfg(test)]
 mod tests {

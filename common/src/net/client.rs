@@ -15,8 +15,7 @@ use super::frames::{FrameReader, TransferError, write_within};
 use crate::encoding::DecodeError;
 use crate::hash::NetworkId;
 use crate::wire::{
-    FrameError, Hello, HelloError, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, Request, Response, decode_frame,
-    encode_frame,
+    Hello, HelloError, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, Request, Response, encode_frame,
 };
 
 /// For connecting and both hellos together. A server that is there answers within two round trips; for one
@@ -75,7 +74,7 @@ pub enum SessionError {
     #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error("an answer does not decode")]
-    MalformedAnswer(#[source] FrameError),
+    MalformedAnswer(#[source] DecodeError),
     #[error("an answer came that nobody asked for")]
     Unasked,
     #[error("everything that was asked is answered, and nothing more will be asked")]
@@ -200,7 +199,7 @@ impl ResponseReceiver {
     /// The next frame of the answers, decoded: one for each request, but one for each id of a `GetBlocks`.
     /// While nothing is in flight it waits without a deadline. Cancelling the wait loses nothing.
     pub async fn next(&mut self) -> Result<Response, SessionError> {
-        decode_frame(&self.next_frame().await?).map_err(SessionError::MalformedAnswer)
+        Response::from_frame(self.next_frame().await?).map_err(SessionError::MalformedAnswer)
     }
 
     /// Like [`Self::next`], for whoever decodes large answers on a thread of its own.

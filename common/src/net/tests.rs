@@ -94,9 +94,9 @@ impl Service for TestService {
     async fn answer(&self, _caller: Caller, request: Request) -> Answer {
         match request {
             Request::GetRules => Answer::Frame(encode_frame(&Response::Rules(vec![1, 2, 3]))),
-            Request::GetBlocks { ids } => {
-                Answer::frames(ids.into_iter().map(|id| Ok(encode_frame(&Response::Block(block_for(id))))))
-            }
+            Request::GetBlocks { ids } => Answer::frames(
+                ids.into_iter().map(|id| Ok(encode_frame(&Response::Block((&block_for(id)).into())))),
+            ),
             Request::GetHeaders { .. } => {
                 Answer::blocking(|| Ok(encode_frame(&Response::Headers(Vec::new()))))
             }
@@ -239,8 +239,8 @@ async fn requests_in_flight_are_answered_in_order() {
     requests.send(&Request::GetRules).await.unwrap();
     drop(requests);
     for expected in [
-        Response::Block(block_for(ids[0])),
-        Response::Block(block_for(ids[1])),
+        Response::Block((&block_for(ids[0])).into()),
+        Response::Block((&block_for(ids[1])).into()),
         Response::Headers(Vec::new()),
         Response::Rules(vec![1, 2, 3]),
     ] {
@@ -259,7 +259,7 @@ async fn regression_7_a_chain_of_300_kilobytes_arrives_whole() {
     for id in ids {
         let frame = session.responses.next_frame().await.unwrap();
         received_bytes += frame.len();
-        let expected = encode_frame(&Response::Block(block_for(id)));
+        let expected = encode_frame(&Response::Block((&block_for(id)).into()));
         assert_eq!(frame, expected[4..]);
     }
     assert!(received_bytes > 300_000, "{received_bytes}");

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use super::mempool::PoolIndex;
-use crate::block::Block;
+use crate::block::EncodedBlock;
 use crate::consensus::{
-    BodyError, CheckedBlock, CheckedTransaction, KnownTransactions, TransactionError, check_body,
-    check_transaction,
+    BodyError, CheckedBlock, CheckedTransaction, Parallelism, TransactionError, check_encoded_body,
+    check_transactions,
 };
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::rules::Rules;
@@ -38,9 +38,11 @@ pub enum Job {
         /// Told apart from other checks of the same block by this.
         number: u64,
         /// The block.
-        block: Box<Block>,
+        block: Box<EncodedBlock>,
         /// Its parent's time.
         parent_time: Timestamp,
+        /// Whether it is the only one to check.
+        parallelism: Parallelism,
     },
 }
 
@@ -64,34 +66,29 @@ impl Job {
     /// Does the work; takes about 25 µs a signature of 2,048 bits.
     pub fn run(self, checker: &Checker) -> Checked {
         match self {
-            Self::Transactions(transactions) => Checked::Transactions(
-                transactions
-                    .into_iter()
-                    .map(|(id, transaction)| (id, checker.transaction(&id, transaction)))
-                    .collect(),
-            ),
-            Self::Block { number, block, parent_time } => {
+            Self::Transactions(transactions) => {
+                let Checker { rules, network, verifier, .. } = checker;
+                let checked = check_transactions(rules, network, transactions, &**verifier);
+                Checked::Transactions(checked)
+            }
+            Self::Block { number, block, parent_time, parallelism } => {
                 let id = block.id();
-                Checked::Block { number, id, result: Box::new(checker.block(*block, parent_time)) }
+                let result = checker.block(*block, parent_time, parallelism);
+                Checked::Block { number, id, result: Box::new(result) }
             }
         }
     }
 }
 
 impl Checker {
-    fn transaction(
-        &self,
-        id: &TransactionId,
-        transaction: Transaction,
-    ) -> Result<Arc<CheckedTransaction>, TransactionError> {
-        if let Some(known) = self.pool.known(id) {
-            return Ok(known);
-        }
-        check_transaction(&self.rules, &self.network, transaction, &*self.verifier).map(Arc::new)
-    }
-
     /// Checks all of a block that needs no ledger.
-    pub fn block(&self, block: Block, parent_time: Timestamp) -> Result<CheckedBlock, BodyError> {
-        check_body(&self.rules, &self.network, parent_time, block, &self.pool, &*self.verifier)
+    pub fn block(
+        &self,
+        block: EncodedBlock,
+        parent_time: Timestamp,
+        parallelism: Parallelism,
+    ) -> Result<CheckedBlock, BodyError> {
+        let Self { rules, network, verifier, pool } = self;
+        check_encoded_body(rules, network, parent_time, block, pool, &**verifier, parallelism)
     }
 }

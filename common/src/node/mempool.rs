@@ -223,8 +223,8 @@ impl Mempool {
             return Err(MempoolError::RefusedBefore);
         }
         let payment = &transaction.payment;
-        check_form(rules, transaction)?;
-        not_expired(payment, next_height)?;
+        check_form(rules, &transaction.borrowed())?;
+        not_expired(payment.valid_until, next_height)?;
         let sender = address_of(&payment.public_key);
         let bytes = payment.data.len() + payment.public_key.len() + transaction.signature.len() + 100;
         self.check_place(payment, &sender, account_of(&sender))?;
@@ -243,7 +243,7 @@ impl Mempool {
         if self.entries.contains_key(&id) {
             return Err(MempoolError::Known);
         }
-        not_expired(payment, next_height)?;
+        not_expired(payment.valid_until, next_height)?;
         self.check_place(payment, &sender, account)?;
         self.check_room(payment, &sender, transaction.encoded_bytes())?;
         self.arrivals += 1;
@@ -419,7 +419,7 @@ impl Mempool {
             let transaction = &entry.transaction;
             let sender = transaction.sender();
             let Some(account) = accounts.get_mut(&sender) else { continue };
-            let Ok(charged) = crate::ledger::charge(*account, transaction) else { continue };
+            let Ok(charged) = crate::ledger::charge(*account, transaction.entry()) else { continue };
             if bytes + transaction.encoded_bytes() > max_bytes {
                 continue;
             }

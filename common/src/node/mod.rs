@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crate::block::{Block, Seal};
 use crate::chain::{Chain, TipChange};
-use crate::consensus::CheckedBlock;
+use crate::consensus::{CheckedBlock, Parallelism};
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 use crate::signature::SignatureVerifier;
@@ -323,7 +323,7 @@ impl<S: Store> Node<S> {
             self.tip = change.new;
         }
         self.pool_follows(&change, given)?;
-        let payments = given.iter().map(|block| block.transactions().len()).sum();
+        let payments = given.iter().map(|block| block.entries().len()).sum();
         // Everybody is told at once, so that they stop working on an older block.
         self.next_status = self.now.monotonic;
         self.mining.invalidate();
@@ -348,7 +348,7 @@ impl<S: Store> Node<S> {
             self.mining.invalidate();
             return Ok(());
         }
-        match self.checker.block(block, template.parent_time) {
+        match self.checker.block((&block).into(), template.parent_time, Parallelism::AllCores) {
             Ok(checked) => self.offer(vec![checked], Offer::mined()),
             Err(error) => {
                 self.notice(Notice::InvalidBlock { id, reason: format!("mined here: {error}") });

@@ -16,7 +16,7 @@ use crate::consensus::{CheckedBlock, CheckedTransaction, TransactionError};
 use crate::hash::TransactionId;
 use crate::ledger::Account;
 use crate::store::{Store, StoreError};
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, ids_of};
 use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};
 
 /// Payments submitted to a named peer; kept until it answers.
@@ -120,7 +120,7 @@ impl<S: Store> Node<S> {
         heard: Vec<(Transaction, Option<Ticket>)>,
     ) -> Result<(), StoreError> {
         let (transactions, tickets): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
-        let ids: Vec<TransactionId> = transactions.iter().map(Transaction::id).collect();
+        let ids = ids_of(&transactions);
         let heard: Vec<_> = ids.into_iter().zip(transactions).zip(tickets).collect();
         let (chain, pool, relay) = (&self.chain, &self.pool, &mut self.relay);
         let next_height = self.tip.height.next();
@@ -229,8 +229,8 @@ impl<S: Store> Node<S> {
         for id in change.reverted.iter().chain(&change.connected) {
             let mut note = |block: &CheckedBlock| {
                 affected.insert(block.reward().to);
-                for transaction in block.transactions() {
-                    affected.extend([transaction.sender(), transaction.payment().to]);
+                for entry in block.entries() {
+                    affected.extend([entry.sender(), entry.to()]);
                 }
             };
             match given.iter().find(|block| block.id() == *id) {
@@ -245,7 +245,7 @@ impl<S: Store> Node<S> {
             let Some(block) = chain.store().read(|reader| reader.checked_block(id))? else { continue };
             for transaction in block.transactions() {
                 let sender = account(chain, &transaction.sender());
-                if pool.insert(transaction.clone(), next_height, sender).is_ok() {
+                if pool.insert(Arc::new(transaction), next_height, sender).is_ok() {
                     self.mining.payment_arrived(self.now.monotonic);
                 }
             }

@@ -10,10 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Node, Source};
 use super::limits::*;
 use super::peers::PeerId;
 use super::push::Pushed;
+use super::{Node, Source};
 use crate::block::{Block, SealedHeader};
 use crate::chain::ancestors_of;
 use crate::consensus::{Ancestors, CheckedBlock, HeaderError, check_header, not_ahead_of_clock};

@@ -69,21 +69,21 @@ impl Activity {
 fn entries(block: &CheckedBlock, watched: &[Address]) -> Vec<(Address, Activity)> {
     let (height, time) = (block.height(), block.header().header.time);
     let mut entries = Vec::new();
-    for (index, transaction) in block.transactions().iter().enumerate() {
-        let (payment, sender) = (transaction.payment(), transaction.sender());
-        for address in watched.iter().filter(|address| **address == sender || **address == payment.to) {
+    for (index, entry) in block.entries().iter().enumerate() {
+        let (sender, to) = (entry.sender(), entry.to());
+        for address in watched.iter().filter(|address| **address == sender || **address == to) {
             entries.push((
                 *address,
                 Activity {
                     height,
                     index: index as u32,
                     time,
-                    transaction: Some(transaction.id()),
+                    transaction: Some(entry.id()),
                     from: Some(sender),
-                    to: payment.to,
-                    amount: payment.amount,
-                    fee: payment.fee,
-                    data: payment.data.clone(),
+                    to,
+                    amount: entry.amount(),
+                    fee: entry.fee(),
+                    data: block.body().transaction(index).data.to_vec(),
                 },
             ));
         }
@@ -94,7 +94,7 @@ fn entries(block: &CheckedBlock, watched: &[Address]) -> Vec<(Address, Activity)
             reward.to,
             Activity {
                 height,
-                index: block.transactions().len() as u32,
+                index: block.entries().len() as u32,
                 time,
                 transaction: None,
                 from: None,

@@ -185,8 +185,8 @@ impl Write for State {
         }
         self.records.insert(id, BlockRecord { header: block.header().clone(), work });
         self.bodies.insert(id, block.encoded_body().to_vec());
-        for (index, transaction) in (0..).zip(block.transactions()) {
-            self.transactions.insert((transaction.id(), id), index);
+        for (index, entry) in (0..).zip(block.entries()) {
+            self.transactions.insert((entry.id(), id), index);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ pub const MAX_FRAME_BYTES: usize = 8 * 1024 * 1024;
 /// The longest frame until hellos are exchanged: a stranger gets no more room than a greeting takes.
 pub const MAX_HELLO_FRAME_BYTES: usize = 1024;
 /// The variant number of [`super::Response::Block`].
-const BLOCK_VARIANT: u32 = 1;
+pub(super) const BLOCK_VARIANT: u32 = 1;
 
 /// Why a frame is no message.
 #[derive(Debug, thiserror::Error)]

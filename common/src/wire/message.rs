@@ -2,8 +2,9 @@
 
 use bincode::{Decode, Encode};
 
+use super::frame::BLOCK_VARIANT;
 use super::{MAGIC, MAX_HELLO_FRAME_BYTES, MIN_VERSION, Status, VERSION};
-use crate::block::{Block, Reward, SealedHeader};
+use crate::block::{Block, EncodedBlock, Reward, SealedHeader};
 use crate::encoding::{DecodeError, decode, decode_limited};
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::time::Timestamp;
@@ -199,7 +200,7 @@ pub enum Response {
     /// Each the parent of the next.
     Headers(Vec<SealedHeader>),
     /// One block.
-    Block(Block),
+    Block(EncodedBlock),
     /// The server has no such block (genesis, which has no body, included) or transaction.
     NotFound([u8; 32]),
     /// A block with its transactions named only.
@@ -218,6 +219,18 @@ pub enum Response {
     Rules(Vec<u8>),
     /// The server does not know a request with this number.
     Unsupported(u32),
+}
+
+impl Response {
+    /// The response in a frame's bytes, its length taken off. A block takes them over as they are.
+    pub fn from_frame(bytes: Vec<u8>) -> Result<Self, DecodeError> {
+        match bytes.first_chunk::<4>() {
+            Some(variant) if u32::from_le_bytes(*variant) == BLOCK_VARIANT => {
+                EncodedBlock::decode(bytes, 4).map(Self::Block)
+            }
+            _ => decode(&bytes),
+        }
+    }
 }
 
 /// A block whose transactions most receivers have in their pools already.

@@ -157,8 +157,8 @@ fn transaction(input: &Value) -> Result<Value, Fault> {
         Account { balance: Amount::from_units(long(input, "balance")?), nonce: long(input, "nonce")? };
     let height = Height::new(long(input, "height")?);
     let outcome = check_transaction(&rules, &network, transaction.clone(), &RsaVerifier::default())
-        .and_then(|checked| not_expired(checked.payment(), height).map(|()| checked))
-        .and_then(|checked| charge(sender, &checked));
+        .and_then(|checked| not_expired(checked.entry().valid_until(), height).map(|()| checked))
+        .and_then(|checked| charge(sender, checked.entry()));
     let known_key = modulus_bits(&transaction.payment.public_key).is_some();
     Ok(json!({
         "fields": of_transaction(&transaction),
@@ -608,7 +608,7 @@ fn of_request(request: &Request) -> Value {
 fn of_response(response: &Response) -> Value {
     match response {
         Response::Headers(headers) => json!({ "Headers": headers.iter().map(of_sealed).collect::<Value>() }),
-        Response::Block(block) => json!({ "Block": of_block(block) }),
+        Response::Block(block) => json!({ "Block": of_block(&block.to_block()) }),
         Response::NotFound(id) => json!({ "NotFound": hex::encode(id) }),
         Response::Compact(compact) => json!({ "Compact": {
             "header": of_sealed(&compact.header),

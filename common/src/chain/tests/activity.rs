@@ -23,7 +23,7 @@ fn search(rules: &Rules, branch: &Branch, address: &Address) -> Vec<Activity> {
     }
     for block in &branch.blocks {
         let (height, time) = (block.height(), block.header().header.time);
-        for (index, transaction) in block.transactions().iter().enumerate() {
+        for (index, transaction) in block.transactions().enumerate() {
             let (from, payment) = (transaction.sender(), transaction.payment());
             if from == *address || payment.to == *address {
                 found.push(Activity {
@@ -42,7 +42,7 @@ fn search(rules: &Rules, branch: &Branch, address: &Address) -> Vec<Activity> {
         if block.reward().to == *address {
             found.push(Activity {
                 height,
-                index: block.transactions().len() as u32,
+                index: block.entries().len() as u32,
                 time,
                 transaction: None,
                 from: None,

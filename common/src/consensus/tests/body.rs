@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::{Block, EncodedBody};
+use crate::block::{Block, EncodedBlock, EncodedBody};
 use crate::consensus::{
-    Ancestors, BodyError, CheckedBlock, CheckedTransaction, KnownTransactions, NothingKnown,
-    TransactionError, check_body, check_transaction, least_leaves,
+    Ancestors, BodyError, CheckedBlock, CheckedTransaction, KnownTransactions, NothingKnown, Parallelism,
+    TransactionError, check_body, check_encoded_body, check_transaction, least_leaves,
 };
 use crate::hash::TransactionId;
 use crate::rules::Rules;
@@ -50,7 +50,14 @@ impl Case {
             block.body.reward.data.push(0);
         }
         let network = easy_rules(&[]).network_id();
-        check_body(&self.rules, &network, self.parent_time, block, known, verifier)
+        let check = |cores| {
+            let block = EncodedBlock::from(&block);
+            check_encoded_body(&self.rules, &network, self.parent_time, block, known, verifier, cores)
+        };
+        let result = check(Parallelism::OneThread);
+        assert_eq!(check(Parallelism::AllCores), result, "threads change nothing");
+        assert_eq!(check_body(&self.rules, &network, self.parent_time, block, known, verifier), result);
+        result
     }
 
     /// The result after one change.
@@ -83,8 +90,7 @@ fn a_checked_block_is_the_block() {
     assert_eq!(checked.to_block(), case.block);
     assert_eq!((checked.id(), checked.height()), (case.block.id(), Height::new(1)));
     assert_eq!(checked.encoded_body(), crate::encoding::encode(&case.block.body));
-    let stored =
-        CheckedBlock::from_store(checked.header().clone(), EncodedBody::new(case.block.body.clone()));
+    let stored = CheckedBlock::from_store(checked.header().clone(), EncodedBody::new(&case.block.body));
     assert_eq!(stored, checked, "what a store gives back is what was checked");
 }
 

@@ -1,7 +1,9 @@
 //! The rules of a payment by itself; those on the ledger are tested in [`crate::ledger`].
 
+use std::sync::Arc;
+
 use crate::amount::Amount;
-use crate::consensus::{TransactionError, check_form, check_transaction, not_expired};
+use crate::consensus::{TransactionError, check_form, check_transaction, check_transactions, not_expired};
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 use crate::testing::{Key, StandIn, easy_rules};
@@ -136,7 +138,7 @@ fn its_signature_is_worthless_on_another_network() {
 #[test]
 fn it_may_be_in_blocks_up_to_its_last() {
     let at = |valid_until, height| {
-        not_expired(&Payment { valid_until, ..payment() }, Height::new(height))
+        not_expired(valid_until, Height::new(height))
             .map_err(|error| {
                 assert_eq!(error, TransactionError::Expired { valid_until, height: Height::new(height) })
             })
@@ -151,7 +153,39 @@ fn it_may_be_in_blocks_up_to_its_last() {
 fn what_is_cheap_is_checked_before_the_signature() {
     let mut transaction = Key::new(1).sign(&rules().network_id(), payment());
     transaction.signature[0] ^= 1;
-    assert_eq!(check_form(&rules(), &transaction), Ok(()), "a form says nothing about the signature");
+    assert_eq!(
+        check_form(&rules(), &transaction.borrowed()),
+        Ok(()),
+        "a form says nothing about the signature"
+    );
     transaction.payment.fee = Amount::ZERO;
     assert!(matches!(check(&rules(), transaction), Err(TransactionError::FeeTooLow { .. })));
+}
+
+#[test]
+fn many_payments_are_checked_as_each_by_itself() {
+    let (rules, network) = (rules(), rules().network_id());
+    let mut transactions = Vec::new();
+    for number in 0..100_u64 {
+        let key = Key::with_bits(number % 7, [2048, 3072, 4096][number as usize % 3]);
+        let mut payment = Payment { fee: Amount::from_units(5), ..key.payment(key.address(), 10, number) };
+        payment.data = vec![1; number as usize];
+        let mut transaction = key.sign(&network, payment);
+        match number % 5 {
+            0 => transaction.signature[3] ^= 1,
+            1 => transaction.payment.fee = Amount::from_units(number % 10),
+            _ => {}
+        }
+        transactions.push(transaction);
+    }
+    for count in [0, 1, 2, 40, 100] {
+        let some: Vec<_> = transactions[..count].iter().map(|one| (one.id(), one.clone())).collect();
+        let by_itself = |(id, one): &(_, Transaction)| {
+            (*id, check_transaction(&rules, &network, one.clone(), &StandIn).map(Arc::new))
+        };
+        let expected: Vec<_> = some.iter().map(by_itself).collect();
+        assert_eq!(check_transactions(&rules, &network, some, &StandIn), expected);
+        let valid = expected.iter().filter(|(_, result)| result.is_ok()).count();
+        assert!(count < 40 || (1..count).contains(&valid), "some of each kind");
+    }
 }

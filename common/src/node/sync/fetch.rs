@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{BodyState, Cursor, Fetch, Offer, Pending, Scan, body_bytes, encoded_bytes, left};
-use crate::block::{Block, Body, SealedHeader};
+use crate::block::{Block, Body, EncodedBlock, EncodedBody, SealedHeader};
 use crate::chain::{ChainError, MAX_HEADERS, Outcome};
-use crate::consensus::{BodyError, CheckedBlock, HeaderError};
+use crate::consensus::{BodyError, CheckedBlock, HeaderError, Parallelism};
 use crate::hash::BlockId;
 use crate::node::jobs::Job;
 use crate::node::limits::*;
@@ -205,14 +205,14 @@ impl<S: Store> Node<S> {
         holders
     }
 
-    pub(in crate::node) fn block_came(&mut self, from: PeerId, id: BlockId, block: Block) {
-        let bytes = encoded_bytes(&block);
+    pub(in crate::node) fn block_came(&mut self, from: PeerId, id: BlockId, block: EncodedBlock) {
+        let bytes = block.body.bytes().len();
         let now = self.now.monotonic;
         let number = self.sync.number();
         let Some(fetch) = &mut self.sync.fetch else { return };
         let full = fetch.buffered_bytes + bytes > MAX_BUFFERED_BYTES;
         let is_next = fetch.pending.front().is_some_and(|pending| pending.id == id);
-        let Some(pending) = fetch.find(block.header.height.get(), &id) else { return };
+        let Some(pending) = fetch.find(block.header.header.height.get(), &id) else { return };
         if !matches!(pending.state, BodyState::Asked { .. } | BodyState::Wanted) {
             return;
         }
@@ -222,11 +222,15 @@ impl<S: Store> Node<S> {
         }
         pending.state = BodyState::Checking { number, from: Some(from), bytes };
         // The header that was checked counts, not the one that came with the body.
-        let block =
-            Block { header: pending.header.header, seal: pending.header.seal.clone(), body: block.body };
+        let block = Box::new(EncodedBlock { header: pending.header.clone(), body: block.body });
         let parent_time = pending.parent_time;
+        // Many blocks keep all cores busy, each its own.
+        let parallelism = match fetch.pending.len() {
+            1 => Parallelism::AllCores,
+            _ => Parallelism::OneThread,
+        };
         fetch.came(bytes, now);
-        self.effects.push_back(Effect::Check(Job::Block { number, block: Box::new(block), parent_time }));
+        self.effects.push_back(Effect::Check(Job::Block { number, block, parent_time, parallelism }));
     }
 
     /// A peer does not have a block that was asked of it. That is no fault, but for the one that announced
@@ -299,7 +303,7 @@ impl<S: Store> Node<S> {
         }
         let header = compact.header;
         let body = Body { reward: compact.reward, transactions: whole };
-        self.block_came(from, id, Block { header: header.header, seal: header.seal, body });
+        self.block_came(from, id, EncodedBlock { header, body: EncodedBody::new(&body) });
     }
 
     pub(in crate::node) fn fetch_whole(&mut self, from: PeerId, id: BlockId) {
@@ -526,7 +530,8 @@ impl<S: Store> Node<S> {
                 pending.state = BodyState::Checking { number, from: None, bytes };
             }
             fetch.came(bytes, now);
-            self.effects.push_back(Effect::Check(Job::Block { number, block: Box::new(block), parent_time }));
+            let (block, parallelism) = (Box::new((&block).into()), Parallelism::OneThread);
+            self.effects.push_back(Effect::Check(Job::Block { number, block, parent_time, parallelism }));
         }
         self.sync.fetch = Some(fetch);
     }

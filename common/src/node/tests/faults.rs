@@ -247,7 +247,9 @@ fn a_wrong_body_is_its_sender_s_fault_and_says_nothing_about_the_block() {
         let mut answers = chain_answers(&chain, request);
         for answer in &mut answers {
             if let Response::Block(block) = answer {
-                block.body.reward.data = vec![1];
+                let mut other = block.to_block();
+                other.body.reward.data = vec![1];
+                *block = (&other).into();
             }
         }
         Reply::Now(answers)
@@ -266,7 +268,7 @@ fn another_block_than_the_one_asked_for_is_a_fault() {
     let claim = tip_of(&chain);
     let mut contest = Contest::new(&rules, claim, Greeting::Hello, move |request| {
         Reply::Now(match request {
-            Request::GetBlocks { .. } => vec![Response::Block(other.clone())],
+            Request::GetBlocks { .. } => vec![Response::Block((&other).into())],
             request => chain_answers(&chain, request),
         })
     });
@@ -318,7 +320,7 @@ fn serve_branch(branch: &Branch) -> impl FnMut(&Request) -> Reply + 'static {
             Request::GetBlocks { ids } => ids
                 .iter()
                 .map(|id| match blocks.iter().find(|block| block.id() == *id) {
-                    Some(block) => Response::Block(block.to_block()),
+                    Some(block) => Response::Block((&block.to_block()).into()),
                     None => Response::NotFound(*id.as_bytes()),
                 })
                 .collect(),
@@ -539,7 +541,7 @@ fn a_body_of_an_abandoned_attempt_is_held_against_nobody() {
     let liar = network.add_puppet(Greeting::Hello, move |request| {
         Reply::Now(match request {
             Request::GetHeaders { .. } => chain_answers(&chain, request),
-            _ => vec![Response::Block(wrong.clone()), Response::Block(wrong.clone())],
+            _ => vec![Response::Block((&wrong).into()), Response::Block((&wrong).into())],
         })
     });
     network.claim(liar, &claim);
@@ -611,7 +613,7 @@ fn anothers_seal_on_a_good_block_is_the_fault_of_whoever_sent_it() {
     let liar = network.add_puppet(Greeting::Hello, move |request| {
         Reply::Now(vec![match request {
             Request::GetHeaders { .. } => Response::Headers(vec![forged.clone()]),
-            Request::GetBlocks { .. } => Response::Block(good.clone()),
+            Request::GetBlocks { .. } => Response::Block((&good).into()),
             _ => Response::NotFound(*id.as_bytes()),
         }])
     });

@@ -32,7 +32,7 @@ fn carried(network: &Network, from: MemberId, to: MemberId) -> BTreeMap<Transact
     for message in network.sent(from, to) {
         let transactions = match message {
             Message::Response(Response::Transactions(transactions)) => transactions.clone(),
-            Message::Response(Response::Block(block)) => block.body.transactions.clone(),
+            Message::Response(Response::Block(block)) => block.to_block().body.transactions,
             Message::Request(Request::SubmitTransactions(transactions)) => transactions.clone(),
             _ => continue,
         };

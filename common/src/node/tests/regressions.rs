@@ -92,7 +92,7 @@ fn failure_6_a_lying_status_and_an_easy_block_wipe_nothing() {
     let liar = network.add_puppet(Greeting::Hello, move |request| {
         Reply::Now(vec![match request {
             Request::GetHeaders { .. } => Response::Headers(vec![header.clone()]),
-            _ => Response::Block(block.clone()),
+            _ => Response::Block((&block).into()),
         }])
     });
     let mut tip = *network.node(node).tip();

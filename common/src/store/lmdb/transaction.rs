@@ -241,8 +241,8 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         self.put(self.tables.block_index, id.as_bytes(), &key)?;
         self.append(self.tables.records, &key, &seal(&id, &encode(&record)))?;
         self.append(self.tables.bodies, &key, &seal(&id, block.encoded_body()))?;
-        for (index, transaction) in (0..).zip(block.transactions()) {
-            self.transactions.insert(transaction_key(&transaction.id(), sequence, index));
+        for (index, entry) in (0..).zip(block.entries()) {
+            self.transactions.insert(transaction_key(&entry.id(), sequence, index));
         }
         Ok(())
     }
