@@ -35,7 +35,8 @@ pub(super) fn from_format_1(environment: &Environment) -> Result<(), StoreError>
 
 /// Moves entries, each a key and its value, from a table that holds them one by one to one of runs.
 fn into_runs<const N: usize>(txn: &mut RwTxn, entries: Table, runs: Table) -> heed::Result<()> {
-    let mut last: Vec<u8> = Vec::new();
+    // Before every key of an entry, which is longer. LMDB looks for no empty one.
+    let mut last = vec![0];
     for number in 0_u32.. {
         let after = (Bound::Excluded(&last[..]), Bound::Unbounded);
         let (mut run, mut key) = (Vec::with_capacity(LARGEST_RUN * N), &[][..]);

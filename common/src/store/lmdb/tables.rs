@@ -45,6 +45,9 @@ pub(super) const FORMAT_KEY: &[u8] = b"format";
 const NETWORK_KEY: &[u8] = b"network";
 pub(super) const TIP_KEY: &[u8] = b"tip";
 
+/// The length of a [`checksum`].
+pub(super) const CHECKSUM_BYTES: usize = 4;
+
 /// How many tables there are.
 pub(super) const TABLE_COUNT: usize = 10;
 /// How many older formats had that are none any more.
@@ -122,8 +125,8 @@ pub(super) fn exactly<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N
 }
 
 /// A value with a checksum before it, over the value and the block that it belongs to.
-pub(super) fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(4 + value.len());
+fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
     sealed.extend_from_slice(&checksum(id, value));
     sealed.extend_from_slice(value);
     sealed
@@ -135,7 +138,8 @@ pub(super) fn unseal<'a>(id: &BlockId, sealed: &'a [u8]) -> Option<&'a [u8]> {
     (*sum == checksum(id, value)).then_some(value)
 }
 
-fn checksum(id: &BlockId, value: &[u8]) -> [u8; 4] {
+/// What stands before a value: over the block that it belongs to, and the value.
+pub(super) fn checksum(id: &BlockId, value: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(id.as_bytes());
     hasher.update(value);

@@ -6,6 +6,7 @@
 //! reads look there first.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::ops::{Bound, Deref};
 
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
@@ -13,8 +14,8 @@ use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 use super::super::{Activity, BlockRecord, Read, StoreError, Tip, TransactionPlace, Write};
 use super::index::Index;
 use super::tables::{
-    TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, exactly, height_key, index_in, seal,
-    sequence_in, transaction_entry, unseal,
+    CHECKSUM_BYTES, TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, checksum, exactly,
+    height_key, index_in, sequence_in, transaction_entry, unseal,
 };
 use crate::address::Address;
 use crate::consensus::CheckedBlock;
@@ -57,7 +58,8 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
         let damaged =
             || StoreError::damaged(format!("the header of block number {sequence} is not what it was"));
         let sealed = self.tables.records.get(&self.txn, &sequence.to_be_bytes())?.ok_or_else(damaged)?;
-        let record: BlockRecord = decode(sealed.get(4..).unwrap_or_default()).map_err(|_| damaged())?;
+        let record: BlockRecord =
+            decode(sealed.get(CHECKSUM_BYTES..).unwrap_or_default()).map_err(|_| damaged())?;
         let id = record.id();
         unseal(&id, sealed).ok_or_else(damaged)?;
         Ok((id, record))
@@ -234,6 +236,24 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
         self.noting_map_full(result)
     }
 
+    /// Puts a key that is greater than every other of its table, its value with a checksum before it. A body
+    /// is copied once, to where it stays.
+    fn append_sealed(
+        &mut self,
+        table: Table<'static>,
+        key: &[u8],
+        id: &BlockId,
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let bytes = CHECKSUM_BYTES + value.len();
+        let result =
+            table.get_or_put_reserved_with_flags(&mut self.txn, PutFlags::APPEND, key, bytes, |space| {
+                space.write_all(&checksum(id, value))?;
+                space.write_all(value)
+            });
+        self.noting_map_full(result.map(|_| ()))
+    }
+
     fn delete(&mut self, table: Table<'static>, key: &[u8]) -> Result<(), StoreError> {
         // A page is copied before it is changed, so even this may need room.
         let result = table.delete(&mut self.txn, key);
@@ -262,8 +282,8 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         let sequence = self.next_sequence()?;
         let key = sequence.to_be_bytes();
         let record = BlockRecord { header: block.header().clone(), work };
-        self.append(self.tables.records, &key, &seal(&id, &encode(&record)))?;
-        self.append(self.tables.bodies, &key, &seal(&id, block.encoded_body()))?;
+        self.append_sealed(self.tables.records, &key, &id, &encode(&record))?;
+        self.append_sealed(self.tables.bodies, &key, &id, block.encoded_body())?;
         let ids = (0..).zip(block.transactions());
         self.transactions
             .extend(ids.map(|(index, checked)| transaction_entry(&checked.id(), sequence, index)));
