@@ -210,8 +210,10 @@ impl Tables {
             }
             let network = NetworkId::from_bytes(exactly(value(NETWORK_KEY)?, "its network")?);
             same_network(path, network, rules.network_id())?;
-            if got < FORMAT {
-                return Ok(CommitOrAbort::Abort(Found::Format1));
+            match got {
+                FORMAT => (),
+                1 => return Ok(CommitOrAbort::Abort(Found::Format1)),
+                _ => return Err(StoreError::damaged(format!("no store has format {got}"))),
             }
             each(|name| {
                 let missing = || StoreError::damaged(format!("its table {name} is missing"));

@@ -238,6 +238,12 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
 
     let directory = tempfile::tempdir().unwrap();
     tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+        tables.meta.put(txn, FORMAT_KEY, &0_u32.to_be_bytes()).unwrap();
+    });
+    assert!(matches!(refusal(directory.path(), &rules()), StoreError::Damaged { .. }));
+
+    let directory = tempfile::tempdir().unwrap();
+    tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
         tables.meta.put(txn, MAGIC_KEY, b"other store").unwrap();
     });
     assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
