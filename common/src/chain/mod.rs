@@ -143,12 +143,13 @@ impl<S: Store> Chain<S> {
         for id in condemned {
             writer.mark_invalid(id)?;
         }
-        let Some(last) = self.add_to_tree(writer, blocks)? else { return Ok(None) };
+        let given = self.add_to_tree(writer, blocks)?;
         let old = writer.tip()?;
-        if !beats(last.work, &last.id(), old.work, &old.id) {
+        let last = given.last().zip(blocks.last());
+        if !last.is_some_and(|(record, block)| beats(record.work, &block.id(), old.work, &old.id)) {
             return Ok(None);
         }
-        let branch = branch_from_best(writer, last)?;
+        let branch = branch_from_best(writer, &old, blocks, given)?;
         let watched = writer.watched()?;
         let mut reverted = Vec::new();
         loop {
@@ -163,17 +164,20 @@ impl<S: Store> Chain<S> {
             reverted.push(tip.id);
         }
         let mut connected = Vec::with_capacity(branch.blocks.len());
+        // The branch ends with the blocks given, or with the last of them.
+        let stored = branch.blocks.len().saturating_sub(blocks.len());
+        let on_best = blocks.len().saturating_sub(branch.blocks.len());
         for (place, record) in branch.blocks.iter().enumerate() {
-            let id = record.id();
-            let given = blocks.iter().position(|block| block.id() == id);
+            let given = place.checked_sub(stored).map(|place| on_best + place);
             let read;
             let block = match given {
                 Some(position) => &blocks[position],
                 None => {
-                    read = stored_block(writer, &id)?;
+                    read = stored_block(writer, &record.id())?;
                     &read
                 }
             };
+            let id = block.id();
             ledger::apply(&mut Ledger(writer), block).map_err(|error| match error {
                 LedgerError::Transaction { index, error } => ConnectError::Invalid {
                     block: InvalidBlock { id, height: record.height(), index, error },
@@ -190,29 +194,31 @@ impl<S: Store> Chain<S> {
         Ok(Some(TipChange { old, new, reverted, connected }))
     }
 
-    /// Puts the blocks into the tree, and says what the last one is there.
+    /// Puts the blocks into the tree, and says what they are there.
     fn add_to_tree(
         &self,
         writer: &mut dyn Write,
         blocks: &[CheckedBlock],
-    ) -> Result<Option<BlockRecord>, ConnectError> {
-        let Some(first) = blocks.first() else { return Ok(None) };
+    ) -> Result<Vec<BlockRecord>, ConnectError> {
+        let Some(first) = blocks.first() else { return Ok(Vec::new()) };
         let parent = first.header().header.previous;
         let unknown = || ConnectError::Chain(ChainError::UnknownParent { parent });
         if writer.is_invalid(&parent)? {
             return Err(unknown());
         }
-        let mut last = writer.record(&parent)?.ok_or_else(unknown)?;
+        let (mut last, mut work) = (parent, writer.record(&parent)?.ok_or_else(unknown)?.work);
+        let mut records = Vec::with_capacity(blocks.len());
         for block in blocks {
-            if block.header().header.previous != last.id() {
-                let parent = block.header().header.previous;
+            let parent = block.header().header.previous;
+            if parent != last {
                 return Err(ConnectError::Chain(ChainError::UnknownParent { parent }));
             }
-            let work = last.work.plus(block.header().header.bits.to_target().work());
+            work = work.plus(block.header().header.bits.to_target().work());
             writer.put_block(block, work)?;
-            last = BlockRecord { header: block.header().clone(), work };
+            records.push(BlockRecord { header: block.header().clone(), work });
+            last = block.id();
         }
-        Ok(Some(last))
+        Ok(records)
     }
 }
 
@@ -241,18 +247,37 @@ struct Branch {
     blocks: Vec<BlockRecord>,
 }
 
-fn branch_from_best(reader: &dyn Read, last: BlockRecord) -> Result<Branch, StoreError> {
-    let mut blocks = Vec::new();
-    let mut record = last;
-    while !reader.is_best(&record)? {
-        let previous = record.header.header.previous;
-        blocks.push(record);
-        record = reader
-            .record(&previous)?
-            .ok_or_else(|| StoreError::damaged(format!("block {previous} is missing from the tree")))?;
+/// The branch that the blocks given end, each the parent of the next, and those before them that are not
+/// part of the best chain either.
+fn branch_from_best(
+    reader: &dyn Read,
+    tip: &Tip,
+    blocks: &[CheckedBlock],
+    given: Vec<BlockRecord>,
+) -> Result<Branch, StoreError> {
+    let mut on_best = 0;
+    // Nothing above the tip is part of the best chain: mostly, that is all of them.
+    for (block, record) in blocks.iter().zip(&given).take_while(|(block, _)| block.height() <= tip.height) {
+        if reader.best_at(record.height())? != Some(block.id()) {
+            break;
+        }
+        on_best += 1;
     }
-    blocks.reverse();
-    Ok(Branch { fork: record.id(), blocks })
+    let mut branch = Vec::new();
+    let mut fork = given.get(on_best).map_or(tip.id, |record| record.header.header.previous);
+    loop {
+        let record = reader
+            .record(&fork)?
+            .ok_or_else(|| StoreError::damaged(format!("block {fork} is missing from the tree")))?;
+        if reader.best_at(record.height())? == Some(fork) {
+            break;
+        }
+        fork = record.header.header.previous;
+        branch.push(record);
+    }
+    branch.reverse();
+    branch.extend(given.into_iter().skip(on_best));
+    Ok(Branch { fork, blocks: branch })
 }
 
 fn stored_block(reader: &dyn Read, id: &BlockId) -> Result<CheckedBlock, StoreError> {

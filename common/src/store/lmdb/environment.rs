@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::super::StoreError;
-use super::tables::TABLE_COUNT;
+use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
 
 /// LMDB's name for the file with the data; `lock.mdb` lies beside it.
 const DATA_FILE: &str = "data.mdb";
@@ -64,7 +64,8 @@ impl Environment {
     /// is none. Readers that were killed are cleared away: they would keep old pages from being reused.
     pub(super) fn open(directory: &Path, map_bytes: usize) -> Result<Self, StoreError> {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_bytes).max_readers(MAX_READERS).max_dbs(TABLE_COUNT as u32);
+        let tables = TABLE_COUNT + OLD_TABLE_COUNT;
+        options.map_size(map_bytes).max_readers(MAX_READERS).max_dbs(tables as u32);
         let env = loop {
             // SAFETY: the map is sound as long as nobody but LMDB changes the files under it: the directory
             // is the store's own, its file system is local, and locking and syncing are left switched on.

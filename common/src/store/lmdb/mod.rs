@@ -3,6 +3,7 @@
 //!
 //! - `environment` opens the files, and grows the map that LMDB sees them through;
 //! - `tables` says which tables there are and what their keys and values look like;
+//! - `index` finds blocks and transactions by their ids, `convert` reads stores of older formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
@@ -18,15 +19,17 @@ use super::{Read, Store, StoreError, Write};
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 
+mod convert;
 mod environment;
 mod file_system;
+mod index;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
 use environment::Environment;
-use tables::Tables;
+use tables::{Found, Tables};
 use transaction::Transaction;
 
 /// How much of the address space a store takes at first, in bytes; it doubles whenever it is full. On disk
@@ -100,14 +103,14 @@ impl LmdbStore {
             return Ok(Some(Self(shared)));
         }
         let environment = Environment::open(&directory, map_bytes)?;
-        let tables = match Tables::open(&environment, rules)? {
-            None if create => {
-                Tables::create(&environment, rules)?;
-                Tables::open(&environment, rules)?
+        let tables = loop {
+            match Tables::open(&environment, rules)? {
+                Found::Store(tables) => break tables,
+                Found::Format1 => convert::from_format_1(&environment)?,
+                Found::Nothing if create => Tables::create(&environment, rules)?,
+                Found::Nothing => return Ok(None),
             }
-            found => found,
         };
-        let Some(tables) = tables else { return Ok(None) };
         let shared = Arc::new(Shared { tables, network: rules.network_id(), environment });
         open.insert(directory, Arc::downgrade(&shared));
         Ok(Some(Self(shared)))

@@ -7,12 +7,12 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | `meta` | a name | magic, format, network, tip |
-//! | `block_index` | block id | sequence number |
+//! | `block_runs` | number of a run | block id, sequence number; many of them, sorted ([`Index`]) |
 //! | `records` | sequence number | checksum, encoded [`BlockRecord`] |
 //! | `bodies` | sequence number | checksum, encoded body; none for genesis |
 //! | `best` | height | the id of the block in the best chain |
 //! | `accounts` | address | encoded [`Account`]: balance, nonce |
-//! | `transactions` | transaction id, sequence number, index | nothing |
+//! | `transaction_runs` | number of a run | transaction id, sequence number, index; many of them, sorted |
 //! | `invalid` | block id | nothing |
 //! | `watched` | address | nothing |
 //! | `activity` | address, height, index | encoded [`Activity`](super::super::Activity) |
@@ -23,10 +23,11 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, MdbError};
+use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls};
 
 use super::super::{BlockRecord, StoreError};
 use super::environment::Environment;
+use super::index::Index;
 use crate::address::Address;
 use crate::encoding::encode;
 use crate::hash::{BlockId, NetworkId, TransactionId};
@@ -35,7 +36,7 @@ use crate::rules::Rules;
 use crate::time::Height;
 
 /// The version of everything here. A change of it needs a new number, and a way to read the old ones.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 const MAGIC: &[u8] = b"farthing store";
 
 /// The names in `meta`.
@@ -44,8 +45,13 @@ pub(super) const FORMAT_KEY: &[u8] = b"format";
 const NETWORK_KEY: &[u8] = b"network";
 pub(super) const TIP_KEY: &[u8] = b"tip";
 
+/// The length of a [`checksum`].
+pub(super) const CHECKSUM_BYTES: usize = 4;
+
 /// How many tables there are.
 pub(super) const TABLE_COUNT: usize = 10;
+/// How many older formats had that are none any more.
+pub(super) const OLD_TABLE_COUNT: usize = 2;
 
 /// A table of bytes by bytes.
 pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
@@ -53,19 +59,21 @@ pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
 /// Handles of all tables.
 pub(super) struct Tables {
     pub(super) meta: Table<'static>,
-    pub(super) block_index: Table<'static>,
+    pub(super) block_index: Index<{ size_of::<BlockEntry>() }>,
     pub(super) records: Table<'static>,
     pub(super) bodies: Table<'static>,
     pub(super) best: Table<'static>,
     pub(super) accounts: Table<'static>,
-    pub(super) transactions: Table<'static>,
+    pub(super) transactions: Index<{ size_of::<TransactionEntry>() }>,
     pub(super) invalid: Table<'static>,
     pub(super) watched: Table<'static>,
     pub(super) activity: Table<'static>,
 }
 
+/// A block id and a sequence number.
+pub(super) type BlockEntry = [u8; 40];
 /// A transaction id, a sequence number, an index. The id is whole, so that a look-up reads no body.
-pub(super) type TransactionKey = [u8; 44];
+pub(super) type TransactionEntry = [u8; 44];
 /// Address, height, index.
 pub(super) type ActivityKey = [u8; 40];
 
@@ -74,20 +82,33 @@ pub(super) fn height_key(height: Height) -> Option<[u8; 4]> {
     u32::try_from(height.get()).ok().map(u32::to_be_bytes)
 }
 
-pub(super) fn transaction_key(id: &TransactionId, sequence: u64, index: u32) -> TransactionKey {
-    let mut key = [0; 44];
-    key[..32].copy_from_slice(id.as_bytes());
-    key[32..40].copy_from_slice(&sequence.to_be_bytes());
-    key[40..].copy_from_slice(&index.to_be_bytes());
-    key
+pub(super) fn block_entry(id: &BlockId, sequence: u64) -> BlockEntry {
+    let mut entry = [0; 40];
+    entry[..32].copy_from_slice(id.as_bytes());
+    entry[32..].copy_from_slice(&sequence.to_be_bytes());
+    entry
 }
 
-/// The sequence number and the index in a [`transaction_key`].
-pub(super) fn block_and_index(key: &TransactionKey) -> (u64, u32) {
-    let (mut sequence, mut index) = ([0; 8], [0; 4]);
-    sequence.copy_from_slice(&key[32..40]);
-    index.copy_from_slice(&key[40..]);
-    (u64::from_be_bytes(sequence), u32::from_be_bytes(index))
+pub(super) fn transaction_entry(id: &TransactionId, sequence: u64, index: u32) -> TransactionEntry {
+    let mut entry = [0; 44];
+    entry[..32].copy_from_slice(id.as_bytes());
+    entry[32..40].copy_from_slice(&sequence.to_be_bytes());
+    entry[40..].copy_from_slice(&index.to_be_bytes());
+    entry
+}
+
+/// The sequence number in a [`block_entry`] or a [`transaction_entry`].
+pub(super) fn sequence_in(entry: &[u8]) -> u64 {
+    let mut sequence = [0; 8];
+    sequence.copy_from_slice(&entry[32..40]);
+    u64::from_be_bytes(sequence)
+}
+
+/// The index in a [`transaction_entry`].
+pub(super) fn index_in(entry: &TransactionEntry) -> u32 {
+    let mut index = [0; 4];
+    index.copy_from_slice(&entry[40..]);
+    u32::from_be_bytes(index)
 }
 
 pub(super) fn activity_key(address: &Address, height: [u8; 4], index: u32) -> ActivityKey {
@@ -104,8 +125,8 @@ pub(super) fn exactly<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N
 }
 
 /// A value with a checksum before it, over the value and the block that it belongs to.
-pub(super) fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(4 + value.len());
+fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
     sealed.extend_from_slice(&checksum(id, value));
     sealed.extend_from_slice(value);
     sealed
@@ -117,7 +138,8 @@ pub(super) fn unseal<'a>(id: &BlockId, sealed: &'a [u8]) -> Option<&'a [u8]> {
     (*sum == checksum(id, value)).then_some(value)
 }
 
-fn checksum(id: &BlockId, value: &[u8]) -> [u8; 4] {
+/// What stands before a value: over the block that it belongs to, and the value.
+pub(super) fn checksum(id: &BlockId, value: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(id.as_bytes());
     hasher.update(value);
@@ -139,22 +161,32 @@ fn each<'e, E>(
 ) -> Result<[Table<'e>; TABLE_COUNT], E> {
     Ok([
         open("meta")?,
-        open("block_index")?,
+        open("block_runs")?,
         open("records")?,
         open("bodies")?,
         open("best")?,
         open("accounts")?,
-        open("transactions")?,
+        open("transaction_runs")?,
         open("invalid")?,
         open("watched")?,
         open("activity")?,
     ])
 }
 
+/// What a database holds.
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// A store of the network in format 1.
+    Format1,
+    /// A store of the network in the present format.
+    Store(Tables),
+}
+
 impl Tables {
-    /// Opens the tables of a store of this network; `None` where the database is empty. Reads the version
-    /// and nothing else, and does not wait for who writes.
-    pub(super) fn open(environment: &Environment, rules: &Rules) -> Result<Option<Self>, StoreError> {
+    /// Opens the tables of a store of this network. Reads the version and nothing else, and does not wait
+    /// for who writes.
+    pub(super) fn open(environment: &Environment, rules: &Rules) -> Result<Found, StoreError> {
         let path = environment.directory();
         let foreign = || StoreError::Foreign { path: path.display().to_string() };
         let (_map, txn) = environment.begin_read()?;
@@ -166,7 +198,7 @@ impl Tables {
             let Some(meta) = meta else {
                 let names = opener.open_database::<Bytes, Bytes>(txn, None)?;
                 let empty = names.map(|names| names.is_empty(txn)).transpose()?.unwrap_or(true);
-                return if empty { Ok(CommitOrAbort::Abort(())) } else { Err(foreign()) };
+                return if empty { Ok(CommitOrAbort::Abort(Found::Nothing)) } else { Err(foreign()) };
             };
             if meta.get(txn, MAGIC_KEY)? != Some(MAGIC) {
                 return Err(foreign());
@@ -178,42 +210,68 @@ impl Tables {
             }
             let network = NetworkId::from_bytes(exactly(value(NETWORK_KEY)?, "its network")?);
             same_network(path, network, rules.network_id())?;
+            match got {
+                FORMAT => (),
+                1 => return Ok(CommitOrAbort::Abort(Found::Format1)),
+                _ => return Err(StoreError::damaged(format!("no store has format {got}"))),
+            }
             each(|name| {
                 let missing = || StoreError::damaged(format!("its table {name} is missing"));
                 opener.open_database(txn, Some(name))?.ok_or_else(missing)
             })
             .map(CommitOrAbort::Commit)
         })?;
-        Ok(opened.commit().map(Self::from))
+        Ok(match opened {
+            CommitOrAbort::Commit(tables) => Found::Store(Self::from(tables)),
+            CommitOrAbort::Abort(found) => found,
+        })
     }
 
     /// Makes an empty database a store: in one transaction the tables, the version, genesis and what it
     /// allocates. Does nothing when another process was faster.
     pub(super) fn create(environment: &Environment, rules: &Rules) -> Result<(), StoreError> {
-        loop {
-            let full_bytes = {
-                let (_map, txn) = environment.begin_write()?;
-                let created = environment.env().create_databases_and_commit(txn, |opener, txn| {
-                    let names = opener.open_database::<Bytes, Bytes>(txn, None)?;
-                    if names.is_some_and(|names| names.is_empty(txn).is_ok_and(|empty| !empty)) {
-                        return Ok(CommitOrAbort::Abort(()));
-                    }
-                    let tables = each(|name| opener.create_database(txn, Some(name)))?;
-                    fill(&tables, txn, rules).map(CommitOrAbort::Commit)
-                });
-                match created {
-                    Ok(_) => return Ok(()),
-                    Err(heed::Error::Mdb(MdbError::MapFull)) => environment.map_bytes(),
-                    Err(error) => return Err(environment.failed(error)),
-                }
-            };
-            environment.grow(full_bytes)?;
-        }
+        in_one_write(environment, |opener, txn| {
+            let names = opener.open_database::<Bytes, Bytes>(txn, None)?;
+            if names.is_some_and(|names| names.is_empty(txn).is_ok_and(|empty| !empty)) {
+                return Ok(CommitOrAbort::Abort(()));
+            }
+            let tables = create_each(opener, txn)?;
+            fill(&tables, txn, rules).map(CommitOrAbort::Commit)
+        })
+    }
+}
+
+/// Creates the tables that are not there yet.
+pub(super) fn create_each<'e>(
+    opener: &DatabaseOpener<'e, WithoutTls>,
+    txn: &mut RwTxn<'e>,
+) -> heed::Result<[Table<'e>; TABLE_COUNT]> {
+    each(|name| opener.create_database(txn, Some(name)))
+}
+
+/// Makes or changes tables in one write, as often as it takes until the map has room for all of it.
+pub(super) fn in_one_write(
+    environment: &Environment,
+    change: impl for<'e> Fn(
+        &DatabaseOpener<'e, WithoutTls>,
+        &mut RwTxn<'e>,
+    ) -> heed::Result<CommitOrAbort<(), ()>>,
+) -> Result<(), StoreError> {
+    loop {
+        let full_bytes = {
+            let (_map, txn) = environment.begin_write()?;
+            match environment.env().create_databases_and_commit(txn, &change) {
+                Ok(_) => return Ok(()),
+                Err(heed::Error::Mdb(MdbError::MapFull)) => environment.map_bytes(),
+                Err(error) => return Err(environment.failed(error)),
+            }
+        };
+        environment.grow(full_bytes)?;
     }
 }
 
 /// Writes the version, genesis and what it allocates.
-fn fill(tables: &[Table; TABLE_COUNT], txn: &mut heed::RwTxn, rules: &Rules) -> heed::Result<()> {
+fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::Result<()> {
     let [meta, block_index, records, _, best, accounts, ..] = tables;
     let genesis = BlockRecord::genesis(rules);
     let id = genesis.id();
@@ -222,7 +280,7 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut heed::RwTxn, rules: &Rules) -> 
     meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
     meta.put(txn, NETWORK_KEY, rules.network_id().as_bytes())?;
     meta.put(txn, TIP_KEY, id.as_bytes())?;
-    block_index.put(txn, id.as_bytes(), &sequence)?;
+    block_index.put(txn, &0_u32.to_be_bytes(), &block_entry(&id, 0))?;
     records.put(txn, &sequence, &seal(&id, &encode(&genesis)))?;
     best.put(txn, &0_u32.to_be_bytes(), id.as_bytes())?;
     for (address, balance) in rules.alloc.iter().filter(|(_, balance)| !balance.is_zero()) {
@@ -235,6 +293,7 @@ impl From<[Table<'static>; TABLE_COUNT]> for Tables {
     fn from(tables: [Table<'static>; TABLE_COUNT]) -> Self {
         let [meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity] =
             tables;
+        let (block_index, transactions) = (Index::new(block_index), Index::new(transactions));
         Self { meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity }
     }
 }

@@ -166,6 +166,60 @@ fn a_database_of_another_program_is_foreign() {
     assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
 }
 
+/// Makes a store what version 0.1.0 of the program would have made of the same blocks.
+fn make_format_1(directory: &Path) {
+    // SAFETY: nobody else uses the files.
+    let env = unsafe { EnvOpenOptions::new().max_dbs(16).open(directory) }.unwrap();
+    let converted = env.create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
+        for (runs, entries, key_bytes, entry_bytes) in
+            [("block_runs", convert::BLOCKS_1, 32, 40), ("transaction_runs", convert::TRANSACTIONS_1, 44, 44)]
+        {
+            let runs = opener.open_database::<Bytes, Bytes>(txn, Some(runs))?.unwrap();
+            let entries = opener.create_database::<Bytes, Bytes>(txn, Some(entries))?;
+            let all: Vec<u8> = runs.iter(txn)?.flat_map(|run| run.unwrap().1.to_vec()).collect();
+            for entry in all.chunks(entry_bytes) {
+                entries.put(txn, &entry[..key_bytes], &entry[key_bytes..])?;
+            }
+            runs.clear(txn)?;
+        }
+        let meta = opener.open_database::<Bytes, Bytes>(txn, Some("meta"))?.unwrap();
+        meta.put(txn, FORMAT_KEY, &1_u32.to_be_bytes())?;
+        Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
+    });
+    converted.unwrap();
+    env.prepare_for_closing().wait();
+}
+
+#[test]
+fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
+    for create in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut blocks, mut tip) = (Vec::new(), genesis());
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        for miner in 0..MANY {
+            blocks.push(large_block(&tip, miner));
+            tip = connect(&store, &tip, &blocks[usize::from(miner)]);
+        }
+        let before = read(&store, |reader| Ok(everything(reader, &blocks)));
+        drop(store);
+        make_format_1(directory.path());
+        let other = Rules { name: "other".to_owned(), ..rules() };
+        assert!(matches!(refusal(directory.path(), &other), StoreError::OtherNetwork { .. }));
+        let store = if create {
+            LmdbStore::open_with_map_size(directory.path(), &rules(), TINY_MAP_BYTES).unwrap()
+        } else {
+            LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap()
+        };
+        assert_eq!(read(&store, |reader| Ok(everything(reader, &blocks))), before);
+        blocks.push(large_block(&tip, 0));
+        connect(&store, &tip, &blocks[usize::from(MANY)]);
+        let after = read(&store, |reader| Ok(everything(reader, &blocks)));
+        drop(store);
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        assert_eq!(read(&store, |reader| Ok(everything(reader, &blocks))), after);
+    }
+}
+
 #[test]
 fn a_newer_format_another_magic_and_another_network_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();
@@ -180,7 +234,13 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
         tables.meta.put(txn, FORMAT_KEY, &newer).unwrap();
     });
     let error = refusal(directory.path(), &other);
-    assert!(matches!(error, StoreError::Newer { got: 2, known: 1, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { got: 3, known: 2, .. }), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+        tables.meta.put(txn, FORMAT_KEY, &0_u32.to_be_bytes()).unwrap();
+    });
+    assert!(matches!(refusal(directory.path(), &rules()), StoreError::Damaged { .. }));
 
     let directory = tempfile::tempdir().unwrap();
     tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {

@@ -1,19 +1,21 @@
 //! What one transaction of LMDB is asked: one implementation of [`Read`] for readers and writers, and
 //! [`Write`] for writers.
 //!
-//! A writer keeps the accounts and the index entries of transactions that it changes aside, and puts them
-//! into their tables sorted, once, at the end: many blocks in one write then cost little more than one.
-//! Its own reads look there first.
+//! A writer keeps the accounts that it changes, and its entries for the indexes, aside, and puts them into
+//! their tables sorted, once, at the end: many blocks in one write then cost little more than one. Its own
+//! reads look there first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashMap;
+use std::io::Write as _;
 use std::ops::{Bound, Deref};
 
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use super::super::{Activity, BlockRecord, Read, StoreError, Tip, TransactionPlace, Write};
+use super::index::Index;
 use super::tables::{
-    TIP_KEY, Table, Tables, TransactionKey, activity_key, block_and_index, exactly, height_key, seal,
-    transaction_key, unseal,
+    CHECKSUM_BYTES, TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, checksum, exactly,
+    height_key, index_in, sequence_in, transaction_entry, unseal,
 };
 use crate::address::Address;
 use crate::consensus::CheckedBlock;
@@ -28,23 +30,27 @@ pub(super) struct Transaction<'s, Txn> {
     tables: &'s Tables,
     txn: Txn,
     /// What a writer has changed and not yet put into the tables.
-    accounts: BTreeMap<Address, Account>,
-    transactions: BTreeSet<TransactionKey>,
+    accounts: HashMap<Address, Account>,
+    blocks: HashMap<BlockId, u64>,
+    transactions: Vec<TransactionEntry>,
     /// Whether a writer ran out of room: all that it does from then on is in vain.
     map_full: bool,
 }
 
 impl<'s, Txn> Transaction<'s, Txn> {
     pub(super) fn new(tables: &'s Tables, txn: Txn) -> Self {
-        let (accounts, transactions) = (BTreeMap::new(), BTreeSet::new());
-        Self { tables, txn, accounts, transactions, map_full: false }
+        let (accounts, blocks, transactions) = Default::default();
+        Self { tables, txn, accounts, blocks, transactions, map_full: false }
     }
 }
 
 impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
     fn sequence_of(&self, id: &BlockId) -> Result<Option<u64>, StoreError> {
-        let found = self.tables.block_index.get(&self.txn, id.as_bytes())?;
-        found.map(|bytes| Ok(u64::from_be_bytes(exactly(bytes, "a sequence number")?))).transpose()
+        if let Some(sequence) = self.blocks.get(id) {
+            return Ok(Some(*sequence));
+        }
+        let found = self.tables.block_index.find(&self.txn, id.as_bytes())?;
+        Ok(found.first().map(|entry| sequence_in(entry)))
     }
 
     /// The block with a sequence number that was given.
@@ -52,7 +58,8 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
         let damaged =
             || StoreError::damaged(format!("the header of block number {sequence} is not what it was"));
         let sealed = self.tables.records.get(&self.txn, &sequence.to_be_bytes())?.ok_or_else(damaged)?;
-        let record: BlockRecord = decode(sealed.get(4..).unwrap_or_default()).map_err(|_| damaged())?;
+        let record: BlockRecord =
+            decode(sealed.get(CHECKSUM_BYTES..).unwrap_or_default()).map_err(|_| damaged())?;
         let id = record.id();
         unseal(&id, sealed).ok_or_else(damaged)?;
         Ok((id, record))
@@ -64,10 +71,9 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
     }
 
     /// Where an entry of the index leads, if it is to the best chain.
-    fn place(&self, key: &TransactionKey) -> Result<Option<TransactionPlace>, StoreError> {
-        let (sequence, index) = block_and_index(key);
-        let (block, record) = self.record_at(sequence)?;
-        let place = TransactionPlace { block, height: record.height(), index };
+    fn place(&self, entry: &TransactionEntry) -> Result<Option<TransactionPlace>, StoreError> {
+        let (block, record) = self.record_at(sequence_in(entry))?;
+        let place = TransactionPlace { block, height: record.height(), index: index_in(entry) };
         Ok(self.is_best(&record)?.then_some(place))
     }
 }
@@ -116,14 +122,10 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     }
 
     fn find_transaction(&self, id: &TransactionId) -> Result<Option<TransactionPlace>, StoreError> {
-        let mut keys = Vec::new();
-        for entry in self.tables.transactions.prefix_iter(&self.txn, id.as_bytes())? {
-            keys.push(exactly(entry?.0, "an index entry")?);
-        }
-        let (first, last) = (transaction_key(id, 0, 0), transaction_key(id, u64::MAX, u32::MAX));
-        keys.extend(self.transactions.range(first..=last));
-        for key in &keys {
-            if let Some(place) = self.place(key)? {
+        let mut entries = self.tables.transactions.find(&self.txn, id.as_bytes())?;
+        entries.extend(self.transactions.iter().filter(|entry| entry.starts_with(id.as_bytes())));
+        for entry in &entries {
+            if let Some(place) = self.place(entry)? {
                 return Ok(Some(place));
             }
         }
@@ -156,7 +158,10 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
                 visit(address, account);
             }
         };
-        let mut changed = self.accounts.iter().map(|(address, account)| (*address, *account)).peekable();
+        let mut changed: Vec<_> =
+            self.accounts.iter().map(|(address, account)| (*address, *account)).collect();
+        changed.sort_unstable_by_key(|(address, _)| *address);
+        let mut changed = changed.into_iter().peekable();
         for entry in self.tables.accounts.iter(&self.txn)? {
             let (key, value) = entry?;
             let address = Address::from_bytes(exactly(key, "an account's address")?);
@@ -181,15 +186,36 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
 
     /// Puts what was kept aside into the tables.
     pub(super) fn write_back(&mut self) -> Result<(), StoreError> {
-        for (address, account) in std::mem::take(&mut self.accounts) {
+        let mut accounts: Vec<_> = std::mem::take(&mut self.accounts).into_iter().collect();
+        accounts.sort_unstable_by_key(|(address, _)| *address);
+        for (address, account) in accounts {
             if account == Account::default() {
                 self.delete(self.tables.accounts, address.as_bytes())?;
             } else {
                 self.put(self.tables.accounts, address.as_bytes(), &encode(&account))?;
             }
         }
-        for key in std::mem::take(&mut self.transactions) {
-            self.put(self.tables.transactions, &key, &[])?;
+        let blocks = std::mem::take(&mut self.blocks);
+        let blocks = blocks.iter().map(|(id, sequence)| block_entry(id, *sequence)).collect();
+        self.add_to_index(&self.tables.block_index, blocks)?;
+        let transactions = std::mem::take(&mut self.transactions);
+        self.add_to_index(&self.tables.transactions, transactions)
+    }
+
+    fn add_to_index<const N: usize>(
+        &mut self,
+        index: &Index<N>,
+        entries: Vec<[u8; N]>,
+    ) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let change = index.adding(&self.txn, entries)?;
+        for (number, run) in change.put() {
+            self.put(index.table, &number, run)?;
+        }
+        for number in change.delete() {
+            self.delete(index.table, &number)?;
         }
         Ok(())
     }
@@ -208,6 +234,24 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
     fn append(&mut self, table: Table<'static>, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let result = table.put_with_flags(&mut self.txn, PutFlags::APPEND, key, value);
         self.noting_map_full(result)
+    }
+
+    /// Puts a key that is greater than every other of its table, its value with a checksum before it. A body
+    /// is copied once, to where it stays.
+    fn append_sealed(
+        &mut self,
+        table: Table<'static>,
+        key: &[u8],
+        id: &BlockId,
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let bytes = CHECKSUM_BYTES + value.len();
+        let result =
+            table.get_or_put_reserved_with_flags(&mut self.txn, PutFlags::APPEND, key, bytes, |space| {
+                space.write_all(&checksum(id, value))?;
+                space.write_all(value)
+            });
+        self.noting_map_full(result.map(|_| ()))
     }
 
     fn delete(&mut self, table: Table<'static>, key: &[u8]) -> Result<(), StoreError> {
@@ -238,12 +282,12 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         let sequence = self.next_sequence()?;
         let key = sequence.to_be_bytes();
         let record = BlockRecord { header: block.header().clone(), work };
-        self.put(self.tables.block_index, id.as_bytes(), &key)?;
-        self.append(self.tables.records, &key, &seal(&id, &encode(&record)))?;
-        self.append(self.tables.bodies, &key, &seal(&id, block.encoded_body()))?;
-        for (index, entry) in (0..).zip(block.entries()) {
-            self.transactions.insert(transaction_key(&entry.id(), sequence, index));
-        }
+        self.append_sealed(self.tables.records, &key, &id, &encode(&record))?;
+        self.append_sealed(self.tables.bodies, &key, &id, block.encoded_body())?;
+        let ids = (0..).zip(block.entries());
+        self.transactions
+            .extend(ids.map(|(index, entry)| transaction_entry(&entry.id(), sequence, index)));
+        self.blocks.insert(id, sequence);
         Ok(())
     }
 
@@ -252,7 +296,7 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         if record.header.header.previous != tip || self.sequence_of(&id)?.is_none() {
             return Err(StoreError::cannot_follow(&id, &tip));
         }
-        self.put(self.tables.best, &known_height_key(record.height())?, id.as_bytes())?;
+        self.append(self.tables.best, &known_height_key(record.height())?, id.as_bytes())?;
         self.put(self.tables.meta, TIP_KEY, id.as_bytes())
     }
 
