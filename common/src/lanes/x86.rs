@@ -14,7 +14,7 @@ pub struct Avx2(__m256i);
 pub struct Avx512(__m512i);
 
 macro_rules! impl_lanes {
-    ($name:ident, $count:literal, $splat:ident, $add:ident, $xor:ident, $and:ident, $shift_right:ident,
+    ($name:ident, $vector:ident, $count:literal, $splat:ident, $add:ident, $xor:ident, $and:ident, $shift_right:ident,
      |$x:ident, $bits:ident| $rotate:expr) => {
         impl Lanes for $name {
             type Words = [u32; $count];
@@ -23,7 +23,7 @@ macro_rules! impl_lanes {
             #[inline(always)]
             unsafe fn from_words(words: [u32; $count]) -> Self {
                 // SAFETY: any bits are words of both types.
-                Self(unsafe { transmute(words) })
+                Self(unsafe { transmute::<[u32; $count], $vector>(words) })
             }
 
             #[inline(always)]
@@ -35,7 +35,7 @@ macro_rules! impl_lanes {
             #[inline(always)]
             fn to_words(self) -> [u32; $count] {
                 // SAFETY: any bits are words of both types.
-                unsafe { transmute(self.0) }
+                unsafe { transmute::<$vector, [u32; $count]>(self.0) }
             }
 
             #[inline(always)]
@@ -80,6 +80,7 @@ macro_rules! impl_lanes {
 
 impl_lanes!(
     Avx2,
+    __m256i,
     8,
     _mm256_set1_epi32,
     _mm256_add_epi32,
@@ -93,6 +94,7 @@ impl_lanes!(
 );
 impl_lanes!(
     Avx512,
+    __m512i,
     16,
     _mm512_set1_epi32,
     _mm512_add_epi32,
