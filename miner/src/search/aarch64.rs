@@ -55,10 +55,11 @@ impl Sha256Words for Sha2 {
         Self(unsafe { vaddq_u32(self.0, other.0) })
     }
 
-    #[inline(always)]
+    // Unlike x86's, these are not inlined into what lacks their feature.
+    #[inline]
+    #[target_feature(enable = "sha2")]
     unsafe fn next([w0, w1, w2, w3]: [Self; 4]) -> Self {
-        // SAFETY: the caller's promise.
-        Self(unsafe { vsha256su1q_u32(vsha256su0q_u32(w0.0, w1.0), w2.0, w3.0) })
+        Self(vsha256su1q_u32(vsha256su0q_u32(w0.0, w1.0), w2.0, w3.0))
     }
 
     #[inline(always)]
@@ -67,10 +68,10 @@ impl Sha256Words for Sha2 {
         unsafe { State { abcd: Self::from_words([a, b, c, d]).0, efgh: Self::from_words([e, f, g, h]).0 } }
     }
 
-    #[inline(always)]
+    #[inline]
+    #[target_feature(enable = "sha2")]
     unsafe fn four_rounds(State { abcd, efgh }: State, sums: Self) -> State {
-        // SAFETY: the caller's promise.
-        unsafe { State { abcd: vsha256hq_u32(abcd, efgh, sums.0), efgh: vsha256h2q_u32(efgh, abcd, sums.0) } }
+        State { abcd: vsha256hq_u32(abcd, efgh, sums.0), efgh: vsha256h2q_u32(efgh, abcd, sums.0) }
     }
 
     #[inline(always)]
