@@ -35,7 +35,7 @@ const TEST_KEY: &str = include_str!("../../common/tests/vectors/keys/test-2048.p
 /// What the wallets call it.
 pub const ALICE: &str = "alice";
 /// One payment in so many concerns alice.
-const ALICE_EVERY: u64 = 100;
+pub const ALICE_EVERY: u64 = 100;
 /// Of these, one in so many she makes herself: a real signature costs fifty times a weak one.
 const ALICE_PAYS_EVERY: u64 = 10;
 /// Payments that are signed, and written in one transaction of the store, at a time.
@@ -385,7 +385,7 @@ pub fn on_all_cores<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync)
 }
 
 /// Copies a store that nobody has open; its lock file is nobody's business.
-fn copy_directory(from: &Path, to: &Path) -> Result<(), Failure> {
+pub fn copy_directory(from: &Path, to: &Path) -> Result<(), Failure> {
     files::create_private_directory(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;

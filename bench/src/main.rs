@@ -14,12 +14,15 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+mod admission;
 mod client;
 mod context;
 mod generate;
 mod process;
 mod random;
+mod relay;
 mod report;
+mod start;
 mod sync;
 mod verify;
 mod weak_keys;
@@ -66,12 +69,21 @@ enum Command {
 enum Part {
     /// A fresh node fetches a chain and checks it
     Sync,
+    /// Payments by UDP into a node's pool
+    Admission,
+    /// From the start of a program to its answer
+    Start,
+    /// From a block that one miner finds to the other mining on it
+    Relay,
 }
 
 impl Part {
     fn measure(self, context: &mut Context) -> Result<Vec<Figure>, Failure> {
         match self {
             Self::Sync => sync::measure(context),
+            Self::Admission => admission::measure(context),
+            Self::Start => start::measure(context),
+            Self::Relay => relay::measure(context),
         }
     }
 }

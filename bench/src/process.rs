@@ -129,6 +129,13 @@ impl Miner {
         }
     }
 
+    /// The next line of its log, if there is one, and when it came.
+    pub fn try_line(&mut self) -> Option<(Instant, String)> {
+        let (when, line) = self.lines.try_recv().ok()?;
+        self.seen.push(line.clone());
+        Some((when, line))
+    }
+
     /// What it said last, for sentences about failures.
     pub fn last_lines(&mut self) -> String {
         self.seen.extend(self.lines.try_iter().map(|(_, line)| line));
