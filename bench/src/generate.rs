@@ -404,6 +404,10 @@ mod tests {
 
     use super::*;
 
+    fn verifier() -> RsaVerifier {
+        Default::default()
+    }
+
     fn spec() -> Spec {
         Spec { payments: 1_050, per_block: 100, senders: 5, receivers: 10, seed: 3 }
     }
@@ -420,7 +424,7 @@ mod tests {
         assert_eq!(made.tip.height.get(), 11);
         for program in [Program::Wallet, Program::Miner] {
             let chain = chain_of(first.path(), &made.people, program);
-            chain.audit(&RsaVerifier).unwrap();
+            chain.audit(&verifier()).unwrap();
             assert_eq!(chain.tip().unwrap(), made.tip);
         }
         assert_eq!(make_chain(second.path(), &spec(), &mut |_| ()).unwrap().tip, made.tip);

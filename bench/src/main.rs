@@ -116,11 +116,18 @@ fn answer(cli: Cli) -> Result<(), Failure> {
             let directory = target.join("bench");
             std::fs::create_dir_all(&directory)?;
             let mut context = Context { quick, directory, started: Instant::now() };
-            let mut figures = Vec::new();
+            let (mut figures, mut failed) = (Vec::new(), false);
             for part in parts {
-                figures.extend(part.measure(&mut context)?);
+                match part.measure(&mut context) {
+                    Ok(measured) => figures.extend(measured),
+                    Err(error) => {
+                        failed = true;
+                        context.progress(&format!("error: {part:?} is not measured: {error}"));
+                    }
+                }
             }
-            report::publish(&figures, &target.join("bench.json"))
+            report::publish(&figures, &target.join("bench.json"))?;
+            if failed { Err("not everything could be measured, see above".into()) } else { Ok(()) }
         }
     }
 }
