@@ -2,7 +2,8 @@
 //!
 //! The layers point one way, each using only those above it:
 //!
-//! 1. values: [`amount`], [`hash`], [`time`], [`address`], [`encoding`];
+//! 1. values: [`amount`], [`hash`], [`time`], [`address`], [`encoding`]; [`lanes`], SHA-256 of many messages
+//!    side by side;
 //! 2. data: [`transaction`], [`block`], [`merkle`], [`rules`], [`difficulty`], [`signature`], [`keys`];
 //! 3. validity: [`consensus`], then [`ledger`];
 //! 4. state: [`store`], [`chain`];
@@ -26,6 +27,7 @@ pub mod files;
 pub mod hash;
 pub mod key_store;
 pub mod keys;
+pub mod lanes;
 pub mod ledger;
 pub mod merkle;
 pub mod net;
