@@ -21,7 +21,7 @@ use crate::generate::{Draft, Party, People};
 use crate::process::{Miner, Ports, cpu_seconds};
 use crate::random::Random;
 use crate::report::{Figure, Goal, number};
-use crate::verify::RawVerify;
+use crate::verify::{Look, RawVerify};
 
 /// Who pays.
 const SENDERS: u64 = 1_000;
@@ -30,7 +30,7 @@ const STEADY: u64 = 60_000;
 /// Payments of a burst.
 const BURST: u64 = 20_000;
 /// How often the copies of a burst come.
-const COPIES: usize = 3;
+const COPIES: usize = 5;
 /// How soon an unconfirmed payment is broadcast again, by default.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The longest that anything may take.
@@ -54,23 +54,24 @@ pub fn measure(context: &mut Context) -> Result<Vec<Figure>, Failure> {
 
     let payments = Payments::new(&people, steady);
     let (mut rates, mut raw) = (Vec::new(), Vec::new());
-    let mut before = raw_verify.per_second(&people)?;
+    let mut before = raw_verify.look(&people)?;
     for run in 1..=context.repeat(5) {
         let mut node = Node::start(context, &people)?;
         let took = node.admit_all(&payments)?;
-        let after = raw_verify.per_second(&people)?;
+        let after = raw_verify.look(&people)?;
         rates.push(steady as f64 / took.as_secs_f64());
-        raw.push((before + after) / 2.0);
+        raw.push(before.mean(after));
         before = after;
         context.progress(&format!(
             "admission {run}: {} payments/s, raw verify {}/s",
             number(rates[run - 1]),
-            number(raw[run - 1])
+            number(raw[run - 1].per_second)
         ));
     }
+    let raw_rates: Vec<f64> = raw.iter().map(|look| look.per_second).collect();
     figures.push(
         Figure::new("admission of payments by UDP", "payments/s", &rates)
-            .beside("aws-lc-rs verifying alone", &rates, &raw)
+            .beside("aws-lc-rs verifying alone", &rates, &raw_rates)
             .goal(Goal::RatioAtLeast(0.7)),
     );
 
@@ -112,11 +113,10 @@ fn refusals(
     context: &Context,
     node: &mut Node,
     known: &Payments,
-    raw: &[f64],
+    raw: &[Look],
 ) -> Result<Vec<Figure>, Failure> {
     let strangers = Payments::unfunded(&node.network, known.datagrams.len());
-    let cores = std::thread::available_parallelism()?.get() as f64;
-    let check_micros: Vec<f64> = raw.iter().map(|rate| cores * 1e6 / rate).collect();
+    let check_micros: Vec<f64> = raw.iter().map(|look| look.cpu_micros).collect();
     let mut figures = Vec::new();
     for (what, payments) in [("a copy", known), ("a payment without funds", &strangers)] {
         let (mut cost, mut rate) = (Vec::new(), Vec::new());

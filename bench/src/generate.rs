@@ -202,8 +202,8 @@ impl<'p> Drafts<'p> {
     fn next(&mut self) -> Draft {
         self.drawn += 1;
         let senders = self.people.senders.len() as u64;
-        let alices = self.drawn % ALICE_EVERY == 0;
-        let pays = alices && self.drawn / ALICE_EVERY % ALICE_PAYS_EVERY == 0;
+        let alices = self.drawn.is_multiple_of(ALICE_EVERY);
+        let pays = alices && (self.drawn / ALICE_EVERY).is_multiple_of(ALICE_PAYS_EVERY);
         let from = if pays { Party::Alice } else { Party::Sender(self.random.below(senders) as usize) };
         let to = if alices && !pays {
             self.people.alice.address()

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::generate::{Made, Spec};
 use crate::process::{MemoryWatch, Miner, Ports, bytes_on_disk, cpu_seconds};
 use crate::report::{Figure, Goal, median, number};
-use crate::verify::RawVerify;
+use crate::verify::{Look, RawVerify};
 
 /// The longest that a sync may take.
 const AT_MOST: Duration = Duration::from_secs(300);
@@ -54,18 +54,18 @@ pub fn measure(context: &mut Context) -> Result<Vec<Figure>, Failure> {
             "payments/s",
             &rate,
         )
-        .beside("aws-lc-rs verifying alone", &rate, &large_run.raw)
+        .beside("aws-lc-rs verifying alone", &rate, &large_run.raw_per_second())
         .goal(Goal::RatioAtLeast(0.8)),
     );
     let rate = rates(&small_run, &small);
     figures.push(
         Figure::new(format!("sync of {} payments", number(small.payments as f64)), "payments/s", &rate)
-            .beside("aws-lc-rs verifying alone", &rate, &small_run.raw),
+            .beside("aws-lc-rs verifying alone", &rate, &small_run.raw_per_second()),
     );
     // The cost is counted in raw verifications, so that the machine's mood does not matter.
     let costs = |run: &Series, spec: &Spec| -> Vec<f64> {
         let pairs = run.synced.iter().zip(&run.raw);
-        pairs.map(|(synced, raw)| synced.seconds * raw / spec.payments as f64).collect()
+        pairs.map(|(synced, raw)| synced.seconds * raw.per_second / spec.payments as f64).collect()
     };
     let (of_large, of_small) = (costs(&large_run, &large), costs(&small_run, &small));
     figures.push(
@@ -89,10 +89,12 @@ pub fn measure(context: &mut Context) -> Result<Vec<Figure>, Failure> {
             .beside("its blocks", &stores, &blocks)
             .goal(Goal::RatioAtMost(1.3)),
     );
-    figures.push(Figure::new(
-        "processor time of both sides a payment",
-        "µs",
-        &of(|run| run.cpu_seconds * 1e6).iter().map(|micros| micros / payments).collect::<Vec<_>>(),
+    let busy = of(|run| run.cpu_seconds * 1e6).iter().map(|micros| micros / payments).collect::<Vec<_>>();
+    let raw: Vec<f64> = large_run.raw.iter().map(|look| look.cpu_micros).collect();
+    figures.push(Figure::new("processor time of both sides for a payment", "µs", &busy).beside(
+        "for a verification alone",
+        &busy,
+        &raw,
     ));
 
     let made = context.chain(&many)?;
@@ -113,26 +115,32 @@ pub fn measure(context: &mut Context) -> Result<Vec<Figure>, Failure> {
 struct Series {
     synced: Vec<Synced>,
     /// What the library alone verifies a second, around each.
-    raw: Vec<f64>,
+    raw: Vec<Look>,
+}
+
+impl Series {
+    fn raw_per_second(&self) -> Vec<f64> {
+        self.raw.iter().map(|look| look.per_second).collect()
+    }
 }
 
 fn series(context: &Context, made: &Made, runs: usize, what: &str) -> Result<Series, Failure> {
     let raw_verify = RawVerify::new(&made.people, RAW_EACH);
     let mut series = Series { synced: Vec::new(), raw: Vec::new() };
-    let mut before = raw_verify.per_second(&made.people)?;
+    let mut before = raw_verify.look(&made.people)?;
     for run in 1..=runs {
         let synced = sync(made)?;
-        let after = raw_verify.per_second(&made.people)?;
+        let after = raw_verify.look(&made.people)?;
         context.progress(&format!(
             "{what} {run}/{runs}: {:.2} s; aws-lc-rs alone verifies {} a second before, {} after; {:.0} MiB \
              fetching, {:.0} MiB serving",
             synced.seconds,
-            number(before),
-            number(after),
+            number(before.per_second),
+            number(after.per_second),
             synced.client_mib,
             synced.server_mib,
         ));
-        series.raw.push((before + after) / 2.0);
+        series.raw.push(before.mean(after));
         series.synced.push(synced);
         before = after;
     }

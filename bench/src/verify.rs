@@ -8,6 +8,7 @@ use common::transaction::Transaction;
 
 use crate::Failure;
 use crate::generate::{Draft, Party, People, on_all_cores};
+use crate::process::cpu_seconds;
 
 /// One look takes so long.
 const LOOK: Duration = Duration::from_millis(700);
@@ -17,6 +18,25 @@ const AT_A_TIME: usize = 64;
 /// Signatures of many keys.
 pub struct RawVerify {
     signed: Vec<Signed>,
+}
+
+/// What was seen in one look.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Signatures a second, on all cores.
+    pub per_second: f64,
+    /// Processor time for one of them. Unlike the rate, it hardly depends on what else the machine does.
+    pub cpu_micros: f64,
+}
+
+impl Look {
+    /// Between two looks.
+    pub fn mean(self, other: Self) -> Self {
+        Self {
+            per_second: (self.per_second + other.per_second) / 2.0,
+            cpu_micros: (self.cpu_micros + other.cpu_micros) / 2.0,
+        }
+    }
 }
 
 struct Signed {
@@ -46,8 +66,8 @@ impl RawVerify {
         Self { signed: signed.collect() }
     }
 
-    /// Signatures a second.
-    pub fn per_second(&self, people: &People) -> Result<f64, Failure> {
+    /// Verifies for a moment.
+    pub fn look(&self, people: &People) -> Result<Look, Failure> {
         let keys: Result<Vec<ParsedPublicKey>, _> =
             people.senders.iter().map(|key| parsed(key.modulus())).collect();
         let keys = keys?;
@@ -57,7 +77,7 @@ impl RawVerify {
         let cores = std::thread::available_parallelism()?.get();
         let share = self.signed.len().div_ceil(cores).max(1);
         let shares: Vec<&[Signed]> = self.signed.chunks(share).collect();
-        let begin = Instant::now();
+        let (begin, cpu) = (Instant::now(), cpu_seconds(std::process::id()));
         let counts = on_all_cores(&shares, |share| {
             let mut verified = 0;
             for chunk in share.chunks(AT_A_TIME).cycle() {
@@ -66,9 +86,11 @@ impl RawVerify {
                 }
                 verified += chunk.iter().filter(|signed| verify(signed)).count();
             }
-            verified as f64 / begin.elapsed().as_secs_f64()
+            verified as f64
         });
-        Ok(counts.iter().sum())
+        let (verified, seconds): (f64, _) = (counts.iter().sum(), begin.elapsed().as_secs_f64());
+        let busy = cpu_seconds(std::process::id()).zip(cpu).map_or(0.0, |(now, before)| now - before);
+        Ok(Look { per_second: verified / seconds, cpu_micros: busy * 1e6 / verified })
     }
 }
 

@@ -47,7 +47,7 @@ impl WeakKey {
         let mut primes = Vec::with_capacity(PRIMES);
         while primes.len() < PRIMES {
             let candidate = random.next_u64() | TOP_BITS | 1;
-            let has_inverse = (candidate - 1) % PUBLIC_EXPONENT != 0;
+            let has_inverse = !(candidate - 1).is_multiple_of(PUBLIC_EXPONENT);
             if has_inverse && is_prime(candidate) && !primes.contains(&candidate) {
                 primes.push(candidate);
             }
@@ -115,10 +115,10 @@ impl WeakKey {
     fn combine(&self, mut residues: Residues) -> [u8; 256] {
         for j in 0..PRIMES {
             let digit = residues[j];
-            for i in j + 1..PRIMES {
+            for (i, residue) in residues.iter_mut().enumerate().skip(j + 1) {
                 let field = &self.fields[i];
-                let rest = field.subtract(residues[i], field.reduce(digit));
-                residues[i] = field.multiply(rest, self.inverses[j][i]);
+                let rest = field.subtract(*residue, field.reduce(digit));
+                *residue = field.multiply(rest, self.inverses[j][i]);
             }
         }
         let mut number = Number::default();
@@ -161,7 +161,7 @@ fn private_exponent(prime: u64) -> u64 {
 /// Whether a number is prime. These bases decide it for every number of 64 bits.
 fn is_prime(number: u64) -> bool {
     const BASES: [u64; 12] = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37];
-    if BASES.contains(&number) || number < 2 || BASES.iter().any(|base| number % base == 0) {
+    if BASES.contains(&number) || number < 2 || BASES.iter().any(|base| number.is_multiple_of(*base)) {
         return BASES.contains(&number);
     }
     let field = Field::new(number);
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn primes_are_told_from_other_numbers() {
-        let by_division = |number: u64| number > 1 && (2..number).all(|divisor| number % divisor != 0);
+        let by_division = |number: u64| number > 1 && (2..number).all(|it| !number.is_multiple_of(it));
         for number in 0..2_000 {
             assert_eq!(is_prime(number), by_division(number), "{number}");
         }

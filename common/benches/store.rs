@@ -34,7 +34,10 @@ fn store(criterion: &mut Criterion) {
                 let (mut connected, mut took) = (0, Duration::ZERO);
                 while connected < count {
                     let (_directory, chain) = new_chain(&blocks);
-                    for batch in made.chunks(at_a_time).take_while(|_| connected < count) {
+                    for batch in made.chunks(at_a_time) {
+                        if connected >= count {
+                            break;
+                        }
                         let begin = Instant::now();
                         chain.connect(batch).expect("the blocks are valid");
                         took += begin.elapsed();
