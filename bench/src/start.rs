@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::generate::{ALICE, ALICE_EVERY, Made, Spec, copy_directory};
 use crate::process::{Miner, Ports, command};
-use crate::report::{Figure, Goal};
+use crate::report::{Figure, Goal, number};
 
 /// The longest that anything may take.
 const AT_MOST: Duration = Duration::from_secs(30);
@@ -78,7 +78,8 @@ fn wallets(context: &Context, made: &Made, entries: u64) -> Result<Vec<Figure>, 
         let took = begin.elapsed().as_secs_f64() * 1e3;
         if status.success() { Ok(took) } else { Err(format!("wallet {arguments:?} failed: {status}").into()) }
     };
-    let (limit, history) = (entries.to_string(), format!("wallet history of {entries} entries"));
+    let (limit, history) =
+        (entries.to_string(), format!("wallet history of {} entries", number(entries as f64)));
     let commands: [(&str, f64, &[&str]); 3] = [
         ("wallet list-addresses", 10.0, &["list-addresses"]),
         ("wallet send", 20.0, &["send", ALICE, AMOUNT, &stranger]),
