@@ -161,10 +161,11 @@ pub fn choose<L: Lanes>(x: L, y: L, z: L) -> L {
     y.xor(z).and(x).xor(z)
 }
 
-/// Maj: the bits that two or three of them agree on.
+/// Maj: the bits that two or three of them agree on. The next round's `y` and `z` are this one's `x` and `y`,
+/// so their difference needs to be computed once.
 #[inline(always)]
 pub fn majority<L: Lanes>(x: L, y: L, z: L) -> L {
-    x.and(y).xor(x.xor(y).and(z))
+    x.xor(y).and(y.xor(z)).xor(y)
 }
 
 /// One of the 64 rounds (section 6.2.2, step 3), with its constant and the word of the message.

@@ -43,6 +43,8 @@ pub enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
     },
+    /// Measure how fast this machine mines, and how long a block takes it
+    Bench,
 }
 
 impl Cli {

@@ -1,7 +1,7 @@
 //! The farthing miner: it hears payments, mines blocks, and serves the chain.
 //!
-//! [`cli`] says what can be asked; [`run`] is what happens without a subcommand, [`networks`] answers the
-//! subcommand of that name. Here a failure becomes a sentence and an exit code.
+//! [`cli`] says what can be asked; [`run`] is what happens without a subcommand, [`networks`] and [`bench`]
+//! answer the subcommands of these names. Here a failure becomes a sentence and an exit code.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use clap::error::{ContextKind, ErrorKind};
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, with_causes};
 
+mod bench;
 mod cli;
 mod error;
 mod journal;
@@ -19,7 +20,6 @@ mod log;
 mod networks;
 mod program;
 mod run;
-mod search;
 mod words;
 
 use cli::{Cli, Command};
@@ -58,6 +58,7 @@ fn answer(cli: Cli) -> Result<(), MinerError> {
     let parameters = flags.load(environment())?;
     match command {
         None => run::run(parameters),
+        Some(Command::Bench) => print(&bench::bench(&parameters)?),
         Some(Command::Rules) => print(&rules(&parameters)),
         Some(Command::Networks { join: None, seconds }) => {
             print(&networks::list(&parameters.settings, seconds)?)

@@ -12,8 +12,8 @@ use common::time::Height;
 use tracing::info;
 
 use crate::journal::{FoundBy, Journal};
-use crate::search::{HashRate, Search};
 use crate::words;
+use miner::search::{HashRate, Search};
 
 /// How long the log of a miner may say nothing of its mining.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);

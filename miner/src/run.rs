@@ -23,8 +23,8 @@ use tracing::{debug, info, warn};
 use crate::error::MinerError;
 use crate::log;
 use crate::program::Miner;
-use crate::search::{Search, best_kernel};
 use crate::words;
+use miner::search::{Search, best_kernel};
 
 /// The key that is paid for blocks. Made on the first run.
 const REWARD_KEY: &str = "mining_rewards";

@@ -34,6 +34,21 @@ fn the_rules_that_are_printed_are_a_file_of_the_same_network() {
 }
 
 #[test]
+fn a_benchmark_tells_every_kernel_and_the_time_to_a_block_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let rules = ["--name", "lab-7", "--set", "difficulty=20"];
+    let told = output(&[&["bench", "--data-dir", data.to_str().unwrap()][..], &rules].concat());
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success() && told.stderr.is_empty(), "{text}");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with('│')).collect();
+    assert!(rows[0].contains("MH/s") && rows.last().unwrap().contains("portable"), "{text}");
+    assert_eq!(rows.iter().filter(|row| row.contains(" yes ")).count(), 1, "{text}");
+    assert!(text.contains("lab-7, 20.0 bits, takes "), "{text}");
+    assert!(!data.exists());
+}
+
+#[test]
 fn what_is_unknown_or_malformed_gets_a_sentence_that_names_it_and_exit_code_2() {
     for (arguments, named) in [
         (&["--no-such-flag"][..], "--no-such-flag"),

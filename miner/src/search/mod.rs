@@ -1,87 +1,36 @@
 //! The search for a nonce: threads of low priority that try nonces of one header after the other, and let go
 //! of it at once when there is a better one to work on.
 //!
-//! A [`Kernel`] is the part that hashes. There is one, [`scalar`]; others have to give the same answers.
+//! A [`Kernel`] is the part that hashes. There is one for each kind of processor; all give the same answers.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use common::block::BlockHeader;
-use common::difficulty::Target;
-use common::encoding::encode;
-use common::hash::BlockId;
 use common::node::Template;
 
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod instructions;
+mod kernel;
+mod lanes;
+mod puzzle;
 mod rate;
-mod scalar;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
+pub use kernel::{Kernel, best_kernel, kernels};
+pub use puzzle::Puzzle;
 pub use rate::HashRate;
 
-/// Nonces between two looks at whether there is something else to work on: under a millisecond of the
-/// slowest kernel on a slow machine, and still nothing beside the hashing.
-const NONCES_AT_A_TIME: u32 = 1_024;
 /// How much the system is to prefer other programs, and this one's own sockets and checks, to searching:
 /// half of the scale.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
-
-/// Tries so many nonces from the given one on, in ascending order (after the last comes 0), and gives the
-/// first that solves the puzzle.
-pub type Kernel = fn(&Puzzle, u64, u32) -> Option<u64>;
-
-/// The fastest kernel for this machine.
-pub fn best_kernel() -> Kernel {
-    scalar::search
-}
-
-/// A header prepared for search: all that does not change with the nonce is computed.
-#[derive(Clone, Debug)]
-pub struct Puzzle {
-    /// SHA-256's state after the header's first 64 bytes.
-    pub midstate: [u32; 8],
-    /// The second and last chunk: the rest of the header with the nonce 0, and SHA-256's padding.
-    pub tail: [u8; 64],
-    /// What the id has to be below.
-    pub target: Target,
-    /// The target's first 64 bits: an id whose own are above them fails, and nearly every one does.
-    pub most: u64,
-}
-
-impl Puzzle {
-    /// Where the nonce stands in the tail, little endian.
-    pub const NONCE_OFFSET: usize = BlockHeader::NONCE_OFFSET - 64;
-
-    /// Prepares a header; its own nonce is of no importance.
-    pub fn new(header: &BlockHeader) -> Self {
-        let bytes = encode(&BlockHeader { nonce: 0, ..*header });
-        let (mut head, mut tail) = ([0; 64], [0; 64]);
-        head.copy_from_slice(&bytes[..64]);
-        tail[..BlockHeader::ENCODED_BYTES - 64].copy_from_slice(&bytes[64..]);
-        tail[BlockHeader::ENCODED_BYTES - 64] = 0x80;
-        tail[56..].copy_from_slice(&(8 * BlockHeader::ENCODED_BYTES as u64).to_be_bytes());
-        let mut midstate = scalar::INITIAL_STATE;
-        sha2::block_api::compress256(&mut midstate, &[head]);
-        let target = header.bits.to_target();
-        let [a, b, c, d, e, f, g, h, ..] = target.to_be_bytes();
-        Self { midstate, tail, target, most: u64::from_be_bytes([a, b, c, d, e, f, g, h]) }
-    }
-
-    /// Whether a state after the last chunk is that of a block that has done its work.
-    pub fn is_solved_by(&self, state: &[u32; 8]) -> bool {
-        if u64::from(state[0]) << 32 | u64::from(state[1]) > self.most {
-            return false;
-        }
-        let mut id = [0; 32];
-        for (bytes, word) in id.chunks_exact_mut(4).zip(state) {
-            bytes.copy_from_slice(&word.to_be_bytes());
-        }
-        self.target.is_met_by(&BlockId::from_bytes(id))
-    }
-}
 
 /// Called on a search thread with the template whose nonce was found.
 pub type Found = dyn Fn(Arc<Template>, u64) + Send + Sync;
@@ -201,8 +150,8 @@ impl Shared {
     fn search(&self, kernel: Kernel, found: &Found, mut nonce: u64) {
         while let Some((work, generation)) = self.next() {
             while self.generation.load(Ordering::Relaxed) == generation {
-                let hit = kernel(&work.puzzle, nonce, NONCES_AT_A_TIME);
-                let tried = hit.map_or(u64::from(NONCES_AT_A_TIME), |hit| hit.wrapping_sub(nonce) + 1);
+                let hit = kernel.search(&work.puzzle, nonce, kernel.batch);
+                let tried = hit.map_or(u64::from(kernel.batch), |hit| hit.wrapping_sub(nonce) + 1);
                 self.hashes.fetch_add(tried, Ordering::Relaxed);
                 nonce = nonce.wrapping_add(tried);
                 if let Some(hit) = hit

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
-use common::block::Reward;
+use common::block::{BlockHeader, Reward};
 use common::difficulty::Target;
-use common::hash::MerkleRoot;
+use common::hash::{BlockId, MerkleRoot};
 use common::time::{Height, Timestamp};
 
 use super::*;
@@ -44,11 +44,6 @@ fn solves(header: &BlockHeader, nonce: u64) -> bool {
     header.bits.to_target().is_met_by(&BlockHeader { nonce, ..*header }.id())
 }
 
-/// Every kernel that this machine can run.
-fn kernels() -> Vec<Kernel> {
-    vec![scalar::search]
-}
-
 #[test]
 fn a_kernel_finds_exactly_the_nonces_whose_ids_meet_the_target() {
     for kernel in kernels() {
@@ -57,8 +52,12 @@ fn a_kernel_finds_exactly_the_nonces_whose_ids_meet_the_target() {
             let puzzle = Puzzle::new(&header);
             let first = getrandom::u64().unwrap();
             for nonce in (0..400).map(|offset| first.wrapping_add(offset)) {
-                let found = kernel(&puzzle, nonce, 1);
-                assert_eq!(found, solves(&header, nonce).then_some(nonce), "{zero_bits} bits, nonce {nonce}");
+                let found = kernel.search(&puzzle, nonce, 1);
+                assert_eq!(
+                    found,
+                    solves(&header, nonce).then_some(nonce),
+                    "{kernel:?}, {zero_bits} bits, {nonce}"
+                );
             }
         }
     }
@@ -70,9 +69,9 @@ fn a_kernel_finds_the_first_nonce_of_a_range_and_none_beyond_it() {
         let header = random_header(10);
         let puzzle = Puzzle::new(&header);
         let known = (0..).find(|nonce| solves(&header, *nonce)).unwrap();
-        assert_eq!(kernel(&puzzle, 0, u32::try_from(known).unwrap()), None);
-        assert_eq!(kernel(&puzzle, 0, u32::try_from(known).unwrap() + 1), Some(known));
-        assert_eq!(kernel(&puzzle, 0, 1_000_000), Some(known));
+        assert_eq!(kernel.search(&puzzle, 0, u32::try_from(known).unwrap()), None);
+        assert_eq!(kernel.search(&puzzle, 0, u32::try_from(known).unwrap() + 1), Some(known));
+        assert_eq!(kernel.search(&puzzle, 0, 1_000_000), Some(known));
     }
 }
 
@@ -84,23 +83,23 @@ fn after_the_last_nonce_comes_the_first() {
             .find(|header| (0..4).all(|offset| !solves(header, first + offset)))
             .unwrap();
         let known = (0..).find(|nonce| solves(&header, *nonce)).unwrap();
-        assert_eq!(kernel(&Puzzle::new(&header), first, 1_000_000), Some(known));
+        assert_eq!(kernel.search(&Puzzle::new(&header), first, 1_000_000), Some(known));
     }
 }
 
 #[test]
-fn the_full_target_decides_where_its_first_words_do_not() {
+fn the_full_target_decides_where_its_first_word_does_not() {
     let mut header = random_header(1);
-    // The target of an id that is found: the same first words, and the id is not below itself.
+    // The target of an id that is found: the same first word, and the id is not below itself.
     let nonce = 5;
     let id = BlockHeader { nonce, ..header }.id();
     let mut puzzle = Puzzle::new(&header);
-    let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
-    puzzle.most = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let [a, b, c, d, ..] = *id.as_bytes();
+    puzzle.most = u32::from_be_bytes([a, b, c, d]);
     header.bits = Target::from_leading_zero_bits(250).to_compact();
     puzzle.target = header.bits.to_target();
     for kernel in kernels() {
-        assert_eq!(kernel(&puzzle, nonce, 1), None);
+        assert_eq!(kernel.search(&puzzle, nonce, 1), None);
     }
 }
 
@@ -143,7 +142,8 @@ fn a_template_is_let_go_of_as_soon_as_there_is_another() {
     let (sender, searched) = mpsc::channel();
     *SEARCHED_FOR.lock().unwrap() = Some(sender);
     HOLD.store(true, Ordering::Relaxed);
-    let search = Search::start(1, telling_kernel, Arc::new(|_, _| panic!("nothing is found"))).unwrap();
+    let telling = Kernel { name: "telling", batch: 1_024, search: telling_kernel };
+    let search = Search::start(1, telling, Arc::new(|_, _| panic!("nothing is found"))).unwrap();
     let (first, second) = (template(200), template(200));
     search.work_on(Some(first.clone()));
     assert_eq!(searched.recv_timeout(AT_MOST), Ok(Puzzle::new(&first.header).midstate[0]));
