@@ -18,6 +18,7 @@ mod admission;
 mod client;
 mod context;
 mod generate;
+mod mining;
 mod process;
 mod random;
 mod relay;
@@ -67,6 +68,8 @@ enum Command {
 /// The parts of the product that are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The search for a nonce
+    Mining,
     /// A fresh node fetches a chain and checks it
     Sync,
     /// Payments by UDP into a node's pool
@@ -80,6 +83,7 @@ enum Part {
 impl Part {
     fn measure(self, context: &mut Context) -> Result<Vec<Figure>, Failure> {
         match self {
+            Self::Mining => mining::measure(context),
             Self::Sync => sync::measure(context),
             Self::Admission => admission::measure(context),
             Self::Start => start::measure(context),
