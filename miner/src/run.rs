@@ -172,6 +172,7 @@ fn start_search(
 ) -> Result<Search, MinerError> {
     let (inputs, sealed) = (driver.inputs(), rules.has_authorities());
     let found = Arc::new(move |template: Arc<Template>, nonce| {
+        debug!("found a nonce for block {}", template.header.height);
         let header = BlockHeader { nonce, ..template.header };
         let seal = sealed.then(|| key.seal(&header.id()));
         // The loop may have ended: then nobody needs the block.
