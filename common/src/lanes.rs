@@ -61,6 +61,13 @@ pub trait Lanes: Copy {
 
     /// Shifts right, by 1 to 31 bits.
     fn shift_right(self, bits: u32) -> Self;
+
+    /// Maj (section 4.1.2): the bits that two or three of them agree on. The next round's `y` and `z` are this
+    /// one's `x` and `y`, so their difference is computed once for both.
+    #[inline(always)]
+    fn majority(x: Self, y: Self, z: Self) -> Self {
+        x.xor(y).and(y.xor(z)).xor(y)
+    }
 }
 
 /// One lane, for every processor.
@@ -161,19 +168,12 @@ pub fn choose<L: Lanes>(x: L, y: L, z: L) -> L {
     y.xor(z).and(x).xor(z)
 }
 
-/// Maj: the bits that two or three of them agree on. The next round's `y` and `z` are this one's `x` and `y`,
-/// so their difference needs to be computed once.
-#[inline(always)]
-pub fn majority<L: Lanes>(x: L, y: L, z: L) -> L {
-    x.xor(y).and(y.xor(z)).xor(y)
-}
-
 /// One of the 64 rounds (section 6.2.2, step 3), with its constant and the word of the message.
 #[inline(always)]
 pub fn round<L: Lanes>(state: &mut [L; 8], constant: u32, word: L) {
     let [a, b, c, d, e, f, g, h] = *state;
     let t1 = h.plus_word(constant).plus(word).plus(choose(e, f, g)).plus(big_sigma1(e));
-    let t2 = majority(a, b, c).plus(big_sigma0(a));
+    let t2 = L::majority(a, b, c).plus(big_sigma0(a));
     *state = [t1.plus(t2), a, b, c, d.plus(t1), e, f, g];
 }
 

@@ -128,8 +128,8 @@ fn rate_of_search(threads: usize, kernel: Kernel) -> io::Result<(f64, Duration)>
     let (mut best, mut longest_stop) = (0.0_f64, Duration::ZERO);
     for _ in 0..ATTEMPTS {
         let search = Search::start(threads, kernel, Arc::new(|_, _| {}))?;
-        search.work_on(Some(template.clone()));
         let started = Instant::now();
+        search.work_on(Some(template.clone()));
         thread::sleep(ATTEMPT);
         best = best.max(search.hashes() as f64 / started.elapsed().as_secs_f64());
         let stopped = Instant::now();

@@ -14,8 +14,8 @@ pub struct Avx2(__m256i);
 pub struct Avx512(__m512i);
 
 macro_rules! impl_lanes {
-    ($name:ident, $vector:ident, $count:literal, $splat:ident, $add:ident, $xor:ident, $and:ident, $shift_right:ident,
-     |$x:ident, $bits:ident| $rotate:expr) => {
+    ($name:ident, $vector:ident, $count:literal, $splat:ident, $add:ident, $xor:ident, $and:ident,
+     $shift_right:ident, |$x:ident, $bits:ident| $rotate:expr $(, $own:item)?) => {
         impl Lanes for $name {
             type Words = [u32; $count];
             const COUNT: usize = $count;
@@ -74,6 +74,8 @@ macro_rules! impl_lanes {
                 // SAFETY: a value shows that the instructions are there.
                 Self(unsafe { $shift_right(self.0, $splat(bits.cast_signed())) })
             }
+
+            $($own)?
         }
     };
 }
@@ -101,5 +103,12 @@ impl_lanes!(
     _mm512_xor_si512,
     _mm512_and_si512,
     _mm512_srlv_epi32,
-    |x, bits| _mm512_rorv_epi32(x, _mm512_set1_epi32(bits))
+    |x, bits| _mm512_rorv_epi32(x, _mm512_set1_epi32(bits)),
+    #[inline(always)]
+    fn majority(x: Self, y: Self, z: Self) -> Self {
+        // The truth table of two ones or three, from 0b111 down to 0b000.
+        const TWO_OR_MORE: i32 = 0b1110_1000;
+        // SAFETY: a value shows that the instructions are there.
+        Self(unsafe { _mm512_ternarylogic_epi32::<TWO_OR_MORE>(x.0, y.0, z.0) })
+    }
 );
