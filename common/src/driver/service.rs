@@ -38,9 +38,11 @@ impl<S: Store> ChainService<S> {
         let (store, rules) = (self.store.clone(), self.rules.clone());
         if let Request::GetBlocks { ids } = request {
             // Each in a transaction of its own: a slow caller keeps no old state of the store alive.
-            return Answer::frames(
-                ids.into_iter().map(move |id| store.read(|reader| serve::block(reader, &id)).map_err(fault)),
-            );
+            let mut ids = ids.into_iter();
+            return Answer::Frames(Box::new(move |bytes| {
+                let id = ids.next()?;
+                Some(store.read(|reader| serve::block(reader, &id, bytes)).map_err(fault))
+            }));
         }
         Answer::blocking(move || {
             let answer = store.read(|reader| serve::answer(reader, &rules, &request)).map_err(fault)?;

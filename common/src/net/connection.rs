@@ -128,43 +128,37 @@ async fn greet<R: AsyncRead + Unpin>(
     Ok(hello)
 }
 
-/// Writes an answer piece by piece, making each only when the one before is written.
+/// Writes an answer piece by piece, making each only when the one before is written. All are made in the same
+/// bytes: fresh memory for every block would cost more than copying it.
 async fn write_frames(
     to: &mut WriteHalf<'_>,
     mut frames: Frames,
     within: Duration,
 ) -> Result<(), CloseReason> {
+    let mut bytes = Vec::new();
     loop {
         let making = spawn_blocking(move || {
-            let piece = Piece::make(&mut frames);
-            (frames, piece)
+            bytes.clear();
+            let end = make_piece(&mut frames, &mut bytes);
+            (frames, bytes, end)
         });
-        let (rest, piece) = making.await.map_err(|_| CloseReason::AnswerPanicked)?;
-        write_within(to, &piece.bytes, within).await?;
-        if let Some(end) = piece.end {
+        let (rest, made, end) = making.await.map_err(|_| CloseReason::AnswerPanicked)?;
+        write_within(to, &made, within).await?;
+        if let Some(end) = end {
             return Ok(end?);
         }
-        frames = rest;
+        (frames, bytes) = (rest, made);
     }
 }
 
-/// Some frames of an answer, and how it ended, if it did.
-struct Piece {
-    bytes: Vec<u8>,
-    end: Option<Result<(), Fault>>,
-}
-
-impl Piece {
-    fn make(frames: &mut Frames) -> Self {
-        let mut bytes = Vec::new();
-        while bytes.len() < PIECE_BYTES {
-            match frames.next() {
-                Some(Ok(frame)) if bytes.is_empty() => bytes = frame,
-                Some(Ok(frame)) => bytes.extend_from_slice(&frame),
-                Some(Err(fault)) => return Self { bytes, end: Some(Err(fault)) },
-                None => return Self { bytes, end: Some(Ok(())) },
-            }
+/// Makes some frames of an answer; says how it ended, if it did.
+fn make_piece(frames: &mut Frames, bytes: &mut Vec<u8>) -> Option<Result<(), Fault>> {
+    while bytes.len() < PIECE_BYTES {
+        match frames(bytes) {
+            Some(Ok(())) => {}
+            Some(Err(fault)) => return Some(Err(fault)),
+            None => return Some(Ok(())),
         }
-        Self { bytes, end: None }
     }
+    None
 }

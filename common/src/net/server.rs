@@ -87,11 +87,12 @@ pub struct Caller {
 #[error("{0}")]
 pub struct Fault(pub String);
 
-/// The frames of an answer, made one by one as the caller takes them. They are made on a thread that may
-/// block, and between two of them any time may pass: hold no lock and no read transaction over `next`.
-pub type Frames = Box<dyn Iterator<Item = Result<Vec<u8>, Fault>> + Send>;
+/// The frames of an answer, made one by one as the caller takes them: each call appends the next one to the
+/// bytes, or says that there is none left. They are made on a thread that may block, and between two of them
+/// any time may pass: hold no lock and no read transaction from one call to the next.
+pub type Frames = Box<dyn FnMut(&mut Vec<u8>) -> Option<Result<(), Fault>> + Send>;
 
-/// What a service answers: frames as [`crate::wire::encode_frame`] and [`crate::wire::block_frame`] make
+/// What a service answers: frames as [`crate::wire::encode_frame`] and [`crate::wire::append_block_frame`] make
 /// them.
 pub enum Answer {
     /// One that is at hand.
@@ -105,8 +106,13 @@ pub enum Answer {
 
 impl Answer {
     /// From an iterator of frames.
-    pub fn frames(frames: impl Iterator<Item = Result<Vec<u8>, Fault>> + Send + 'static) -> Self {
-        Self::Frames(Box::new(frames))
+    pub fn frames(mut frames: impl Iterator<Item = Result<Vec<u8>, Fault>> + Send + 'static) -> Self {
+        Self::Frames(Box::new(move |bytes| {
+            Some(frames.next()?.map(|frame| match bytes.is_empty() {
+                true => *bytes = frame,
+                false => bytes.extend_from_slice(&frame),
+            }))
+        }))
     }
 
     /// One frame, made on a thread that may block.

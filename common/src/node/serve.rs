@@ -8,7 +8,8 @@ use crate::merkle;
 use crate::rules::Rules;
 use crate::store::{Read, StoreError};
 use crate::wire::{
-    CompactBlock, MAX_BLOCK_IDS, MAX_TRANSACTION_IDS, Proof, Request, Response, block_frame, encode_frame,
+    CompactBlock, MAX_BLOCK_IDS, MAX_TRANSACTION_IDS, Proof, Request, Response, append_block_frame,
+    encode_frame,
 };
 
 /// Why a request gets no answer: the caller broke the protocol.
@@ -55,7 +56,12 @@ pub fn answer(reader: &dyn Read, rules: &Rules, request: &Request) -> Result<Opt
         Request::GetHeaders { locator, limit } => {
             Response::Headers(headers_after(reader, locator, (*limit as usize).min(MAX_HEADERS))?)
         }
-        Request::GetBlocks { ids } => return ids.first().map(|id| block(reader, id)).transpose(),
+        Request::GetBlocks { ids } => {
+            let Some(id) = ids.first() else { return Ok(None) };
+            let mut frame = Vec::new();
+            block(reader, id, &mut frame)?;
+            return Ok(Some(frame));
+        }
         Request::GetCompact { id } => compact(reader, id)?,
         Request::GetBlockTransactions { id, indices } => block_transactions(reader, id, indices)?,
         Request::GetProof { transaction } => proof(reader, transaction)?,
@@ -65,12 +71,13 @@ pub fn answer(reader: &dyn Read, rules: &Rules, request: &Request) -> Result<Opt
     Ok(Some(encode_frame(&response)))
 }
 
-/// The encoded frame with this block, or that says that it is not here.
-pub fn block(reader: &dyn Read, id: &BlockId) -> Result<Vec<u8>, StoreError> {
-    let (Some(record), Some(body)) = (reader.record(id)?, reader.encoded_body(id)?) else {
-        return Ok(encode_frame(&Response::NotFound(*id.as_bytes())));
-    };
-    Ok(block_frame(&record.header.encode_block(&body)))
+/// Appends the encoded frame with this block, or that says that it is not here.
+pub fn block(reader: &dyn Read, id: &BlockId, to: &mut Vec<u8>) -> Result<(), StoreError> {
+    match (reader.record(id)?, reader.encoded_body(id)?) {
+        (Some(record), Some(body)) => append_block_frame(&record.header, &body, to),
+        _ => to.extend(encode_frame(&Response::NotFound(*id.as_bytes()))),
+    }
+    Ok(())
 }
 
 fn compact(reader: &dyn Read, id: &BlockId) -> Result<Response, StoreError> {

@@ -2,6 +2,7 @@
 //!
 //! A write changes the maps in place and notes what was there before; when it fails, that is put back.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
@@ -135,8 +136,8 @@ impl Read for State {
         Ok(self.records.entries.get(id).cloned())
     }
 
-    fn encoded_body(&self, id: &BlockId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.bodies.entries.get(id).cloned())
+    fn encoded_body(&self, id: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
+        Ok(self.bodies.entries.get(id).map(|body| Cow::Borrowed(&body[..])))
     }
 
     fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError> {

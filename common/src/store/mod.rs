@@ -10,6 +10,8 @@
 //! Costs, on a chain of any length: every operation is a few B-tree look-ups; opening reads nothing but
 //! the version and the tip.
 
+use std::borrow::Cow;
+
 use bincode::{Decode, Encode};
 
 use crate::address::Address;
@@ -192,7 +194,7 @@ pub trait Read {
     fn record(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError>;
 
     /// The encoded body of a block of the tree, its checksum verified; `None` for genesis.
-    fn encoded_body(&self, id: &BlockId) -> Result<Option<Vec<u8>>, StoreError>;
+    fn encoded_body(&self, id: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError>;
 
     /// The block of this height in the best chain.
     fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError>;
@@ -223,7 +225,7 @@ pub trait Read {
     /// A block of the tree with its body, as it was checked before it was stored; `None` for genesis.
     fn checked_block(&self, id: &BlockId) -> Result<Option<CheckedBlock>, StoreError> {
         let (Some(record), Some(body)) = (self.record(id)?, self.encoded_body(id)?) else { return Ok(None) };
-        Ok(Some(CheckedBlock::from_store(record.header, EncodedBody::decode(body)?)))
+        Ok(Some(CheckedBlock::from_store(record.header, EncodedBody::decode(body.into_owned())?)))
     }
 
     /// Whether a block is part of the best chain.

@@ -1,5 +1,6 @@
 //! One suite for both stores, and one against the other.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -355,7 +356,7 @@ pub(super) fn everything(reader: &dyn Read, blocks: &[CheckedBlock]) -> Everythi
             .map(CheckedBlock::id)
             .map(|id| {
                 let (record, body) = (reader.record(&id).unwrap(), reader.encoded_body(&id).unwrap());
-                (record, body, reader.is_invalid(&id).unwrap())
+                (record, body.map(Cow::into_owned), reader.is_invalid(&id).unwrap())
             })
             .collect(),
         places: transactions.map(|transaction| reader.find_transaction(&transaction.id()).unwrap()).collect(),

@@ -2,6 +2,7 @@
 
 use bincode::{Decode, Encode};
 
+use crate::block::SealedHeader;
 use crate::encoding::{DecodeError, decode, encode_into};
 
 /// The longest frame: two of the largest blocks that any rules allow.
@@ -25,17 +26,19 @@ pub enum FrameError {
 pub fn encode_frame<T: Encode>(message: &T) -> Vec<u8> {
     let mut frame = vec![0; 4];
     encode_into(message, &mut frame);
-    with_length(frame)
+    set_length(&mut frame);
+    frame
 }
 
-/// The frame of a [`super::Response::Block`] from a block's encoding as it is stored: serving a block
-/// decodes nothing.
-pub fn block_frame(encoded_block: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(8 + encoded_block.len());
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(&BLOCK_VARIANT.to_le_bytes());
-    frame.extend_from_slice(encoded_block);
-    with_length(frame)
+/// Appends the frame of a [`super::Response::Block`], with the body's encoding as it is stored: serving a
+/// block decodes nothing.
+pub fn append_block_frame(header: &SealedHeader, encoded_body: &[u8], to: &mut Vec<u8>) {
+    let start = to.len();
+    to.extend_from_slice(&[0; 4]);
+    encode_into(&BLOCK_VARIANT, to);
+    encode_into(header, to);
+    to.extend_from_slice(encoded_body);
+    set_length(&mut to[start..]);
 }
 
 /// The message in a frame's bytes, its length taken off.
@@ -43,8 +46,8 @@ pub fn decode_frame<T: Decode<()>>(bytes: &[u8]) -> Result<T, FrameError> {
     Ok(decode(bytes)?)
 }
 
-fn with_length(mut frame: Vec<u8>) -> Vec<u8> {
+/// A frame begins with the length of the rest.
+fn set_length(frame: &mut [u8]) {
     let length = (frame.len() - 4) as u32;
     frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame
 }

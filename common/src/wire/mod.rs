@@ -10,7 +10,7 @@ mod tests;
 
 pub use datagram::{Announcement, Datagram, DatagramError, MAX_DATAGRAM_BYTES, Status};
 pub use frame::{
-    FrameError, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, block_frame, decode_frame, encode_frame,
+    FrameError, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, append_block_frame, decode_frame, encode_frame,
 };
 pub use message::{
     CompactBlock, Hello, HelloError, Incoming, MAX_AGENT_BYTES, MAX_BLOCK_IDS, MAX_POOL_IDS,

@@ -770,9 +770,13 @@ pub(super) fn chain_answers(chain: &Chain<MemoryStore>, request: &Request) -> Ve
     let frames: Vec<Vec<u8>> = match request {
         Request::GetBlocks { ids } => ids
             .iter()
-            .map(|id| chain.store().read(|reader| serve::block(reader, id)))
-            .collect::<Result<_, StoreError>>()
-            .expect("a store in memory does not fail"),
+            .map(|id| {
+                let mut frame = Vec::new();
+                let served = chain.store().read(|reader| serve::block(reader, id, &mut frame));
+                served.expect("a store in memory does not fail");
+                frame
+            })
+            .collect(),
         request => chain
             .store()
             .read(|reader| serve::answer(reader, chain.rules(), request))

@@ -5,6 +5,7 @@
 //! their tables sorted, once, at the end: many blocks in one write then cost little more than one. Its own
 //! reads look there first.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::ops::{Bound, Deref};
@@ -94,13 +95,13 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
         }
     }
 
-    fn encoded_body(&self, id: &BlockId) -> Result<Option<Vec<u8>>, StoreError> {
+    fn encoded_body(&self, id: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
         let Some(sequence) = self.sequence_of(id)? else { return Ok(None) };
         let Some(sealed) = self.tables.bodies.get(&self.txn, &sequence.to_be_bytes())? else {
             return Ok(None);
         };
         match unseal(id, sealed) {
-            Some(body) => Ok(Some(body.to_vec())),
+            Some(body) => Ok(Some(Cow::Borrowed(body))),
             None => Err(StoreError::damaged(format!("the body of block {id} does not match its checksum"))),
         }
     }
@@ -285,8 +286,7 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         self.append_sealed(self.tables.records, &key, &id, &encode(&record))?;
         self.append_sealed(self.tables.bodies, &key, &id, block.encoded_body())?;
         let ids = (0..).zip(block.entries());
-        self.transactions
-            .extend(ids.map(|(index, entry)| transaction_entry(&entry.id(), sequence, index)));
+        self.transactions.extend(ids.map(|(index, entry)| transaction_entry(&entry.id(), sequence, index)));
         self.blocks.insert(id, sequence);
         Ok(())
     }
