@@ -184,15 +184,15 @@ fn series(context: &Context, bits: u32, blocks: usize, both_know: bool) -> Resul
     // have reached both, are never in it.
     pair.pay()?;
     pair.pay()?;
-    let (mut took, mut block, mut owed) = (Vec::new(), None::<OnItsWay>, 0);
-    let full = format!(": {IN_BLOCK} payments");
+    let (mut took, mut block, mut mined) = (Vec::new(), None::<OnItsWay>, 0);
     while took.len() < blocks {
         let (who, when, line) = pair.next_line()?;
         if let Some(height) = number_after(&line, " found a nonce for block ") {
             block = Some(OnItsWay { finder: who, height, found: when, is_full: false });
-        } else if line.contains(" found block ") && line.contains(&full) {
-            owed += 1;
-            block.iter_mut().filter(|way| way.finder == who).for_each(|way| way.is_full = true);
+        } else if let Some(payments) = payments_in(&line) {
+            mined += payments;
+            let is_full = payments == IN_BLOCK as u64;
+            block.iter_mut().filter(|way| way.finder == who).for_each(|way| way.is_full = is_full);
         } else if let Some(height) = number_after(&line, " mining block ")
             && let Some(way) = block.take_if(|way| way.finder != who && way.height + 1 == height)
             && way.is_full
@@ -203,12 +203,18 @@ fn series(context: &Context, bits: u32, blocks: usize, both_know: bool) -> Resul
             context.progress(&format!("relay of {payments} payments {}/{blocks}: {ms:.1} ms", took.len()));
         }
         // Not while a block is on its way.
-        while block.is_none() && owed > 0 {
+        while block.is_none() && pair.made < mined + 2 * IN_BLOCK as u64 {
             pair.pay()?;
-            owed -= 1;
         }
     }
     Ok(took)
+}
+
+/// How many payments there are in the block of a line such as `… found block 3 (…) in 0.2 s: 2000 payments, …`.
+fn payments_in(line: &str) -> Option<u64> {
+    let (_, after) = line.split_once(" found block ")?;
+    let (number, _) = after.split_once(": ")?.1.split_once(" payment")?;
+    if number == "no" { Some(0) } else { number.parse().ok() }
 }
 
 fn number_after(line: &str, words: &str) -> Option<u64> {
@@ -225,6 +231,9 @@ mod tests {
         let line = "10:18:54 found block 3 (…0964f025) in 0.23 s: no payments, 10 earned; difficulty 24.0 bits, 17.46 MH/s";
         assert_eq!(rate_in(line), Some(17_460_000.0));
         assert_eq!(rate_in("10:18:54 mining with 1 thread"), None);
+        assert_eq!(payments_in(line), Some(0));
+        assert_eq!(payments_in(&line.replace("no payments", "2000 payments")), Some(2_000));
+        assert_eq!(payments_in("10:18:54 mining block 12 with no payments"), None);
         assert_eq!(number_after("10:18:54 mining block 12 with no payments", " mining block "), Some(12));
         assert_eq!(number_after(line, " mining block "), None);
     }

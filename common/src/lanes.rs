@@ -41,6 +41,23 @@ pub trait Lanes: Copy {
     /// The processor has the type's instructions.
     unsafe fn splat(word: u32) -> Self;
 
+    /// The 16 words of a chunk in every lane, from the bytes of each lane's: big-endian numbers, of which the
+    /// first words come together, then the second ones, and so on.
+    ///
+    /// # Safety
+    /// The processor has the type's instructions.
+    #[inline(always)]
+    unsafe fn from_chunks<const COUNT: usize>(chunks: &[&[u8; 64]; COUNT]) -> [Self; 16] {
+        let mut words = [Self::Words::default(); 16];
+        for (lane, chunk) in chunks.iter().enumerate() {
+            for (words, bytes) in words.iter_mut().zip(chunk.as_chunks().0) {
+                words.as_mut()[lane] = u32::from_be_bytes(*bytes);
+            }
+        }
+        // SAFETY: the caller's promise.
+        words.map(|words| unsafe { Self::from_words(words) })
+    }
+
     /// The word of every lane.
     fn to_words(self) -> Self::Words;
 

@@ -17,13 +17,24 @@ use crate::merkle;
 use crate::transaction::TransactionRef;
 
 /// A body's encoding, found to be one. Nothing else is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct EncodedBody {
-    bytes: Vec<u8>,
+    /// What was received may begin with something else.
+    buffer: Vec<u8>,
+    start: usize,
     reward: Reward,
-    /// Where the first transaction begins, and where each ends.
+    /// Where the first transaction begins, and where each ends, in the encoding.
     bounds: Vec<usize>,
 }
+
+impl PartialEq for EncodedBody {
+    /// Whatever stands before them.
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for EncodedBody {}
 
 /// A block, unchecked, with its body as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +56,18 @@ impl EncodedBody {
             encode_into(transaction, &mut bytes);
             bounds.push(bytes.len());
         }
-        Self { bytes, reward: body.reward.clone(), bounds }
+        Self { buffer: bytes, start: 0, reward: body.reward.clone(), bounds }
     }
 
     /// Takes over the encoding of a body.
     pub fn decode(bytes: Vec<u8>) -> Result<Self, DecodeError> {
-        let (reward, reward_bytes) = decode_start::<Reward, MAX_DECODE_BYTES>(&bytes)?;
+        Self::decode_from(bytes, 0)
+    }
+
+    /// The same of what begins at `start`, which is within the bytes.
+    fn decode_from(buffer: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
+        let bytes = &buffer[start..];
+        let (reward, reward_bytes) = decode_start::<Reward, MAX_DECODE_BYTES>(bytes)?;
         let (count, count_bytes) = decode_start::<u64, MAX_DECODE_BYTES>(&bytes[reward_bytes..])?;
         let mut end = reward_bytes + count_bytes;
         let mut bounds = vec![end];
@@ -60,14 +77,14 @@ impl EncodedBody {
             bounds.push(end);
         }
         match bytes.len() - end {
-            0 => Ok(Self { bytes, reward, bounds }),
+            0 => Ok(Self { buffer, start, reward, bounds }),
             extra => Err(DecodeError::TrailingBytes { extra }),
         }
     }
 
     /// The encoding.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.buffer[self.start..]
     }
 
     /// What its miner is paid.
@@ -95,17 +112,17 @@ impl EncodedBody {
     /// # Panics
     /// When there are not so many.
     pub fn transaction(&self, index: usize) -> TransactionRef<'_> {
-        read(&self.bytes[self.range(index)])
+        read(&self.bytes()[self.range(index)])
     }
 
     /// The encodings of the transactions.
     pub fn encodings(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        (0..self.len()).map(|index| &self.bytes[self.range(index)])
+        (0..self.len()).map(|index| &self.bytes()[self.range(index)])
     }
 
     /// The leaves of its Merkle tree: the reward's, and the transactions' ids.
     pub fn leaves(&self) -> Vec<[u8; 32]> {
-        let reward = &self.bytes[..self.reward.encoded_bytes()];
+        let reward = &self.bytes()[..self.reward.encoded_bytes()];
         merkle::leaves(&std::iter::once(reward).chain(self.encodings()).collect::<Vec<_>>())
     }
 
@@ -131,11 +148,10 @@ impl EncodedBlock {
     }
 
     /// Takes over the encoding of a block, which begins at `start` of the bytes and ends where they do.
-    pub fn decode(mut bytes: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
         let block = bytes.get(start..).unwrap_or_default();
         let (header, header_bytes) = decode_start::<SealedHeader, MAX_DECODE_BYTES>(block)?;
-        bytes.drain(..start + header_bytes);
-        Ok(Self { header, body: EncodedBody::decode(bytes)? })
+        Ok(Self { header, body: EncodedBody::decode_from(bytes, start + header_bytes)? })
     }
 
     /// The block by itself.

@@ -116,18 +116,14 @@ fn chunk_count(bytes: usize) -> usize {
     (bytes + 9).div_ceil(64)
 }
 
-/// A chunk of the padded concatenation of `prefix` and `message`.
+/// A chunk of the padded concatenation of `prefix` and `message` that lies in the message as it is.
 #[inline(always)]
-fn chunk(prefix: &[u8], message: &[u8], number: usize) -> [u8; 64] {
-    let start = 64 * number;
-    let rest = start.checked_sub(prefix.len()).and_then(|start| message.get(start..));
-    match rest.and_then(|rest| rest.first_chunk()) {
-        Some(whole) => *whole,
-        None => edge_chunk(prefix, message, number),
-    }
+fn inner_chunk<'a>(prefix: &[u8], message: &'a [u8], number: usize) -> Option<&'a [u8; 64]> {
+    let start = (64 * number).checked_sub(prefix.len())?;
+    message.get(start..)?.first_chunk()
 }
 
-/// A chunk that holds more than the message.
+/// A chunk of it that holds more than the message.
 fn edge_chunk(prefix: &[u8], message: &[u8], number: usize) -> [u8; 64] {
     let (start, length) = (64 * number, prefix.len() + message.len());
     let mut chunk = [0; 64];
@@ -159,15 +155,16 @@ unsafe fn hash_lanes<L: Lanes, const COUNT: usize>(
     // SAFETY: the caller's promise.
     let mut state = INITIAL_STATE.map(|word| unsafe { L::splat(word) });
     for number in 0..chunk_count(prefix.len() + messages[0].len()) {
-        let mut words = [L::Words::default(); 16];
-        for (lane, message) in messages.iter().enumerate() {
-            let chunk = chunk(prefix, message, number);
-            for (words, bytes) in words.iter_mut().zip(chunk.as_chunks().0) {
-                words.as_mut()[lane] = u32::from_be_bytes(*bytes);
-            }
+        let mut edges = [[0; 64]; COUNT];
+        let mut chunks = [&[0; 64]; COUNT];
+        for ((chunk, edge), message) in chunks.iter_mut().zip(&mut edges).zip(&messages) {
+            *chunk = inner_chunk(prefix, message, number).unwrap_or_else(|| {
+                *edge = edge_chunk(prefix, message, number);
+                edge
+            });
         }
         // SAFETY: the caller's promise.
-        compress(&mut state, &words.map(|words| unsafe { L::from_words(words) }));
+        compress(&mut state, &unsafe { L::from_chunks(&chunks) });
     }
     let mut hashes = [[0; 32]; COUNT];
     for (place, words) in state.iter().enumerate() {

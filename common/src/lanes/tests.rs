@@ -77,3 +77,37 @@ proptest! {
         }
     }
 }
+
+/// What [`Lanes::from_chunks`] makes of these bytes, back in the order of the lanes.
+///
+/// # Safety
+/// The processor has the instructions of `L`.
+#[inline(always)]
+unsafe fn words_of<L: Lanes, const COUNT: usize>(chunks: &[[u8; 64]]) -> Vec<[u32; 16]> {
+    // SAFETY: the caller's promise.
+    let words = unsafe { L::from_chunks::<COUNT>(&std::array::from_fn(|lane| &chunks[lane])) };
+    let words = words.map(|word| word.to_words());
+    (0..L::COUNT).map(|lane| words.map(|words| words.as_ref()[lane])).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn words_of_avx512(chunks: &[[u8; 64]]) -> Vec<[u32; 16]> {
+    // SAFETY: this function's own feature.
+    unsafe { words_of::<Avx512, 16>(chunks) }
+}
+
+proptest! {
+    #[test]
+    fn every_lane_gets_the_words_of_its_own_chunk(chunks in prop::collection::vec(any::<[[u8; 32]; 2]>(), 16)) {
+        let chunks: Vec<[u8; 64]> = chunks.iter().map(|halves| *halves.as_flattened().first_chunk().unwrap()).collect();
+        // SAFETY: one lane needs no special instructions.
+        let expected: Vec<_> = chunks.iter().flat_map(|chunk| unsafe { words_of::<u32, 1>(&[*chunk]) }).collect();
+        prop_assert_eq!(expected[0][0], u32::from_be_bytes(*chunks[0].first_chunk().unwrap()));
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: it was just detected.
+            prop_assert_eq!(unsafe { words_of_avx512(&chunks) }, expected);
+        }
+    }
+}

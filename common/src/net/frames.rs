@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 /// Enough that a small frame costs one system call, little enough for every connection to have one.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// How much room a frame is given at first. It then grows with what arrives: announcing eight megabytes
-/// costs the announcer eight megabytes, not the receiver.
+/// How much room a stranger's frame is given at first. It then grows with what arrives: announcing eight
+/// megabytes costs the announcer eight megabytes, not the receiver. Whoever has sent a frame gets as much room
+/// at once for the next: growing copies.
 const FIRST_ROOM_BYTES: usize = 64 * 1024;
 
 /// Why a connection ended while a frame was read or written.
@@ -43,12 +44,14 @@ pub(super) struct FrameReader<R> {
     arrived: Vec<u8>,
     /// When the first byte of the frame being read arrived.
     begun: Option<Instant>,
+    /// The length of the longest frame so far.
+    longest: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(source: R) -> Self {
         let source = BufReader::with_capacity(READ_BUFFER_BYTES, source);
-        Self { source, length: None, arrived: Vec::new(), begun: None }
+        Self { source, length: None, arrived: Vec::new(), begun: None, longest: 0 }
     }
 
     /// The bytes of the next frame, without its length. It is at most `most` bytes long, begins by
@@ -88,6 +91,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let wanted = match (self.length, self.arrived.first_chunk::<4>()) {
                 (Some(length), _) if self.arrived.len() == length => {
                     self.length = None;
+                    self.longest = self.longest.max(length);
                     return Ok(std::mem::take(&mut self.arrived));
                 }
                 (Some(length), _) => length,
@@ -103,7 +107,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 (None, None) => 4,
             };
             let missing = wanted - self.arrived.len();
-            self.arrived.reserve(missing.min(self.arrived.len().max(FIRST_ROOM_BYTES)));
+            let room = self.arrived.len().max(FIRST_ROOM_BYTES).max(self.longest);
+            self.arrived.reserve_exact(missing.min(room));
             if (&mut self.source).take(missing as u64).read_buf(&mut self.arrived).await? == 0 {
                 return Err(TransferError::Cut);
             }

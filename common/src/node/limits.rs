@@ -74,7 +74,7 @@ pub const REQUESTS_PER_PEER: usize = 2;
 /// While catching up, so many blocks or bytes are written in one transaction of the store.
 pub const BATCH_BLOCKS: usize = 128;
 /// See [`BATCH_BLOCKS`].
-pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+pub const BATCH_BYTES: usize = 24 * 1024 * 1024;
 /// Blocks that are ready are connected after this long even if their batch is not full.
 pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
 /// A body that this many peers failed to deliver ends the attempt to fetch its chain.
