@@ -64,7 +64,7 @@ pub const MAX_PENDING_HEADERS: usize = 4_000;
 /// Blocks asked for and not yet connected.
 pub const MAX_BLOCKS_IN_FLIGHT: usize = 256;
 /// Bytes of bodies received and not yet connected. The rest is asked for again later.
-pub const MAX_BUFFERED_BYTES: usize = 40 * 1024 * 1024;
+pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
 /// Blocks asked for in one request: one peer's failure delays no more than these.
 pub const BLOCKS_PER_REQUEST: usize = 16;
 /// Peers that are called for the bodies of one chain. A few fill any line.
@@ -74,7 +74,7 @@ pub const REQUESTS_PER_PEER: usize = 2;
 /// While catching up, so many blocks or bytes are written in one transaction of the store.
 pub const BATCH_BLOCKS: usize = 128;
 /// See [`BATCH_BLOCKS`].
-pub const BATCH_BYTES: usize = 24 * 1024 * 1024;
+pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks that are ready are connected after this long even if their batch is not full.
 pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
 /// A body that this many peers failed to deliver ends the attempt to fetch its chain.

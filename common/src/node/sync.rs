@@ -104,12 +104,11 @@ pub(super) struct Offer {
     fetch: Option<u64>,
     /// Who answers for them.
     peer: Option<PeerId>,
-    bytes: usize,
 }
 
 impl Offer {
     pub(super) fn mined() -> Self {
-        Self { source: Source::Mined, fetch: None, peer: None, bytes: 0 }
+        Self { source: Source::Mined, fetch: None, peer: None }
     }
 }
 
@@ -133,8 +132,8 @@ struct Fetch {
     lacking: BTreeSet<PeerId>,
     /// Of the bodies that came and are not connected yet, those being written included.
     buffered_bytes: usize,
-    /// Whether blocks of it are being written.
-    is_writing: bool,
+    /// Of those being written; `None`: none are.
+    writing_bytes: Option<usize>,
     progress_at: Duration,
     /// When blocks were last handed out to be connected.
     connected_at: Duration,
@@ -180,7 +179,7 @@ impl Fetch {
             complete: false,
             lacking: BTreeSet::new(),
             buffered_bytes: 0,
-            is_writing: false,
+            writing_bytes: None,
             progress_at: now,
             connected_at: now,
             whole_blocks: false,
@@ -227,7 +226,8 @@ impl Fetch {
             return 1;
         }
         let average = self.bytes_in_all.checked_div(self.blocks_in_all).unwrap_or(0).max(1);
-        (MAX_BUFFERED_BYTES / average).clamp(1, MAX_BLOCKS_IN_FLIGHT)
+        let room = MAX_BUFFERED_BYTES.saturating_sub(self.writing_bytes.unwrap_or(0));
+        (room / average).clamp(1, MAX_BLOCKS_IN_FLIGHT)
     }
 
     /// The pending block with this id, found by its height.

@@ -58,7 +58,7 @@ impl<S: Store> Node<S> {
         let (peer, forgotten) = (fetch.peer, now >= fetch.progress_at + FETCH_PATIENCE);
         let under_way =
             |pending: &Pending| matches!(pending.state, BodyState::Checking { .. } | BodyState::Ready { .. });
-        let idle = !fetch.is_writing && !fetch.pending.iter().any(under_way);
+        let idle = fetch.writing_bytes.is_none() && !fetch.pending.iter().any(under_way);
         let nobody_has_it = peer.is_none() && idle && self.holders_of_fetch().is_empty();
         if forgotten || nobody_has_it {
             self.end_fetch();
@@ -369,7 +369,7 @@ impl<S: Store> Node<S> {
     /// catching up, and while some are being written the next are only collected.
     pub(super) fn connect_ready(&mut self) {
         let Some(fetch) = &mut self.sync.fetch else { return };
-        if fetch.is_writing {
+        if fetch.writing_bytes.is_some() {
             return;
         }
         let ready = fetch
@@ -401,7 +401,7 @@ impl<S: Store> Node<S> {
                 blocks.push(*block);
             }
         }
-        fetch.is_writing = true;
+        fetch.writing_bytes = Some(bytes);
         fetch.progress_at = self.now.monotonic;
         fetch.connected_at = self.now.monotonic;
         let (fetch, peer) = (Some(fetch.number), fetch.peer);
@@ -409,7 +409,7 @@ impl<S: Store> Node<S> {
             Some(peer) => Source::Peer(peer.target.clone()),
             None => Source::Caller,
         };
-        self.offer(blocks, Offer { source, fetch, peer, bytes });
+        self.offer(blocks, Offer { source, fetch, peer });
     }
 
     /// Hands out checked blocks to be connected.
@@ -424,7 +424,7 @@ impl<S: Store> Node<S> {
         blocks: &[CheckedBlock],
         result: Result<Outcome, ChainError>,
     ) -> Result<(), StoreError> {
-        let Some(Offer { source, fetch, peer, bytes }) = self.sync.offers.pop_front() else { return Ok(()) };
+        let Some(Offer { source, fetch, peer }) = self.sync.offers.pop_front() else { return Ok(()) };
         let (change, refused) = match result {
             Ok(Outcome { change, invalid }) => {
                 if let Some(invalid) = &invalid {
@@ -443,8 +443,7 @@ impl<S: Store> Node<S> {
             self.tip_changed(change, blocks, source)?;
         }
         if let Some(current) = self.sync.fetch.as_mut().filter(|current| Some(current.number) == fetch) {
-            current.is_writing = false;
-            current.buffered_bytes -= bytes;
+            current.buffered_bytes -= current.writing_bytes.take().unwrap_or(0);
             current.progress_at = self.now.monotonic;
             if refused {
                 self.end_fetch();
