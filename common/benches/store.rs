@@ -1,5 +1,6 @@
 //! Connecting blocks of payments to a store on the disk, and reading it.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use common::address::Address;
@@ -72,7 +73,7 @@ fn store(criterion: &mut Criterion) {
             let id = made[number as usize % BLOCKS].id();
             chain
                 .store()
-                .read::<_, StoreError>(|reader| reader.encoded_body(&id))
+                .read::<_, StoreError>(|reader| Ok(reader.encoded_body(&id)?.map(Cow::into_owned)))
                 .expect("the store is sound")
         });
     });

@@ -11,10 +11,10 @@ use bincode::error::EncodeError;
 use bincode::{Decode, Encode};
 
 use super::{Block, Body, Reward, SealedHeader};
-use crate::encoding::{DecodeError, MAX_DECODE_BYTES, decode_start, encode, encode_into};
+use crate::encoding::{DecodeError, MAX_DECODE_BYTES, decode_start, encode_into};
 use crate::hash::{BlockId, MerkleRoot};
 use crate::merkle;
-use crate::transaction::TransactionRef;
+use crate::transaction::{Transaction, TransactionRef};
 
 /// A body's encoding, found to be one. Nothing else is checked.
 #[derive(Clone, Debug)]
@@ -48,15 +48,25 @@ pub struct EncodedBlock {
 impl EncodedBody {
     /// Encodes a body.
     pub fn new(body: &Body) -> Self {
-        let mut bytes = encode(&body.reward);
-        encode_into(&(body.transactions.len() as u64), &mut bytes);
-        let mut bounds = Vec::with_capacity(1 + body.transactions.len());
+        Self::from_parts(&body.reward, body.transactions.iter())
+    }
+
+    /// Encodes the body with this reward and these transactions.
+    pub fn from_parts<'a>(
+        reward: &Reward,
+        transactions: impl ExactSizeIterator<Item = &'a Transaction> + Clone,
+    ) -> Self {
+        let of_transactions: usize = transactions.clone().map(Transaction::encoded_bytes).sum();
+        let mut bytes = Vec::with_capacity(reward.encoded_bytes() + 8 + of_transactions);
+        encode_into(reward, &mut bytes);
+        encode_into(&(transactions.len() as u64), &mut bytes);
+        let mut bounds = Vec::with_capacity(1 + transactions.len());
         bounds.push(bytes.len());
-        for transaction in &body.transactions {
+        for transaction in transactions {
             encode_into(transaction, &mut bytes);
             bounds.push(bytes.len());
         }
-        Self { buffer: bytes, start: 0, reward: body.reward.clone(), bounds }
+        Self { buffer: bytes, start: 0, reward: reward.clone(), bounds }
     }
 
     /// Takes over the encoding of a body.
@@ -200,9 +210,9 @@ mod tests {
     use crate::address::Address;
     use crate::amount::Amount;
     use crate::block::Reward;
-    use crate::encoding::decode;
+    use crate::consensus::Ancestors;
+    use crate::encoding::{decode, encode};
     use crate::testing::{Key, child, easy_rules};
-    use crate::{consensus::Ancestors, transaction::Transaction};
 
     /// A block whose parts have these lengths.
     fn block(reward_data: usize, payments: &[(usize, usize, usize)], sealed: bool) -> Block {

@@ -176,28 +176,35 @@ pub fn check_encoded_body(
     let transactions: Vec<_> = body.transactions().collect();
     reward_is_exact(rules, reward, transactions.iter().map(|transaction| transaction.fee))?;
     reward_goes_to_sealer(&header, reward)?;
-    let unchecked = transactions.into_iter().zip(body.encodings()).zip(&leaves[1..]);
-    let unchecked =
-        unchecked.map(|((transaction, encoding), id)| Unchecked { transaction, encoding, id: *id });
+    let wrong = |index: usize, error| BodyError::Transaction { index, error };
+    let height = header.header.height;
+    let in_time = transactions.iter().map(|transaction| not_expired(transaction.valid_until, height));
+    let expired = in_time.enumerate().find_map(|(index, result)| Some((index, result.err()?)));
+    // Of several wrong ones the first counts: those after one that is wrong already are not looked at.
+    let count = expired.as_ref().map_or(transactions.len(), |(index, _)| index + 1);
+    let ids = leaves[1..=count].iter();
+    let mut entries: Vec<Option<LedgerEntry>> =
+        ids.map(|id| known.known(&TransactionId::from_bytes(*id)).map(|known| *known.entry())).collect();
+    let unknown: Vec<usize> = (0..count).filter(|index| entries[*index].is_none()).collect();
+    let encodings: Vec<_> = body.encodings().collect();
+    let unchecked = unknown.iter().map(|index| Unchecked {
+        transaction: transactions[*index],
+        encoding: encodings[*index],
+        id: leaves[1 + index],
+    });
     let check = |share: Vec<Unchecked>| -> Result<Vec<_>, (usize, TransactionError)> {
-        let found =
-            |it: &Unchecked| known.known(&TransactionId::from_bytes(it.id)).map(|known| *known.entry());
-        let found: Vec<_> = share.iter().map(found).collect();
-        let unknown = share.into_iter().zip(&found).filter(|(_, known)| known.is_none());
-        let unknown: Vec<_> = unknown.map(|(it, _)| it).collect();
-        let mut checked = check_each(rules, network, &unknown, verifier);
-        let mut in_order = |known: Option<LedgerEntry>| -> Result<_, TransactionError> {
-            let entry = match known {
-                Some(known) => known,
-                None => checked.next().expect("what is not known is checked")?,
-            };
-            not_expired(entry.valid_until(), header.header.height).map(|()| entry)
-        };
-        let numbered = found.into_iter().enumerate();
-        numbered.map(|(index, known)| in_order(known).map_err(|error| (index, error))).collect()
+        let checked = check_each(rules, network, &share, verifier).enumerate();
+        checked.map(|(place, entry)| entry.map_err(|error| (place, error))).collect()
     };
-    let entries = in_shares(unchecked.collect(), parallelism, &check)
-        .map_err(|(index, error)| BodyError::Transaction { index, error })?;
+    let checked = in_shares(unchecked.collect(), parallelism, &check)
+        .map_err(|(place, error)| wrong(unknown[place], error))?;
+    for (index, entry) in unknown.iter().zip(checked) {
+        entries[*index] = Some(entry);
+    }
+    if let Some((index, error)) = expired {
+        return Err(wrong(index, error));
+    }
+    let entries = entries.into_iter().flatten().collect();
     Ok(CheckedBlock { id: header.id(), header, entries, body })
 }
 

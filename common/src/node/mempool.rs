@@ -279,16 +279,21 @@ impl Mempool {
         next_height: Height,
         account_of: impl Fn(&Address) -> Account,
     ) {
+        self.expire(next_height);
+        for sender in senders {
+            if self.by_sender.contains_key(&sender) {
+                self.follow_account(&sender, account_of(&sender));
+            }
+        }
+    }
+
+    /// A block of `next_height` comes next: what it may no longer hold leaves the pool.
+    pub fn expire(&mut self, next_height: Height) {
         while let Some((valid_until, id)) = self.by_end.first().copied() {
             if u64::from(valid_until) >= next_height.get() {
                 break;
             }
             self.remove(&id);
-        }
-        for sender in senders {
-            if self.by_sender.contains_key(&sender) {
-                self.follow_account(&sender, account_of(&sender));
-            }
         }
     }
 
@@ -396,7 +401,8 @@ impl Mempool {
     }
 
     /// The transactions that a block should hold, in their order: by fee a byte, then age, each sender's
-    /// in nonce order, at most `max_bytes` of encodings.
+    /// in nonce order, at most `max_bytes` of encodings. Of the chain only [`Mempool::expire`] must have been
+    /// followed: the accounts tell which payments are in it already.
     pub fn select(
         &self,
         max_bytes: usize,

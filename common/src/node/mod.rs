@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::block::{Block, Seal};
+use crate::block::Seal;
 use crate::chain::{Chain, TipChange};
 use crate::consensus::{CheckedBlock, Parallelism};
 use crate::hash::NetworkId;
@@ -126,6 +126,7 @@ impl<S: Store> Node<S> {
     ) -> Result<(), StoreError> {
         self.now = now;
         self.look_at_store()?;
+        self.pool_follows()?;
         let mut payments = Vec::new();
         for input in inputs {
             match input {
@@ -158,7 +159,7 @@ impl<S: Store> Node<S> {
             Input::Checked(Checked::Block { number, id, result }) => {
                 self.block_checked(number, id, *result)?;
             }
-            Input::Offered { blocks, result } => self.offered(&blocks, result)?,
+            Input::Offered { blocks, result } => self.offered(blocks, result)?,
             Input::Mined { template, nonce, seal } => self.mined(&template, nonce, seal)?,
             Input::Submit(transactions) => self.submit(&transactions),
         }
@@ -169,6 +170,7 @@ impl<S: Store> Node<S> {
     pub fn tick(&mut self, now: Now) -> Result<(), StoreError> {
         self.now = now;
         self.look_at_store()?;
+        self.pool_follows()?;
         self.drive()
     }
 
@@ -191,6 +193,7 @@ impl<S: Store> Node<S> {
         let second = self.now.monotonic + Duration::from_secs(1);
         [
             Some(second),
+            self.pool_is_behind().then_some(self.now.monotonic),
             self.status_deadline(),
             self.peers_deadline(),
             self.sync_deadline(),
@@ -315,14 +318,13 @@ impl<S: Store> Node<S> {
     fn tip_changed(
         &mut self,
         change: TipChange,
-        given: &[CheckedBlock],
+        given: Vec<CheckedBlock>,
         source: Source,
     ) -> Result<(), StoreError> {
         // It may have been seen in the store already, and the one after it too.
         if change.new.is_better_than(&self.tip) {
             self.tip = change.new;
         }
-        self.pool_follows(&change, given)?;
         let payments = given.iter().map(|block| block.entries().len()).sum();
         // Everybody is told at once, so that they stop working on an older block.
         self.next_status = self.now.monotonic;
@@ -331,14 +333,14 @@ impl<S: Store> Node<S> {
         if change.reverted.len() > limits::DEEP_REORGANISATION {
             self.notice(Notice::DeepReorganisation { depth: change.reverted.len() });
         }
-        let waiting = self.pool.as_ref().map_or(0, Mempool::len);
-        self.notice(Notice::TipChanged { change, source, payments, waiting });
-        Ok(())
+        let waiting = self.waiting_after(&given);
+        self.notice(Notice::TipChanged { change: change.clone(), source, payments, waiting });
+        self.pool_changes(change, given)
     }
 
     fn mined(&mut self, template: &Arc<Template>, nonce: u64, seal: Option<Seal>) -> Result<(), StoreError> {
-        let block: Block = template.to_block(nonce, seal);
-        let (id, sealed) = (block.id(), block.sealed_header());
+        let block = template.to_block(nonce, seal);
+        let (id, sealed) = (block.id(), block.header.clone());
         if template.header.previous != self.tip.id {
             // Found a moment too late: the block would be a sibling of the tip, or older.
             return Ok(());
@@ -348,7 +350,7 @@ impl<S: Store> Node<S> {
             self.mining.invalidate();
             return Ok(());
         }
-        match self.checker.block((&block).into(), template.parent_time, Parallelism::AllCores) {
+        match self.checker.block(block, template.parent_time, Parallelism::AllCores) {
             Ok(checked) => self.offer(vec![checked], Offer::mined()),
             Err(error) => {
                 self.notice(Notice::InvalidBlock { id, reason: format!("mined here: {error}") });

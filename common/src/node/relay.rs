@@ -51,6 +51,8 @@ pub(super) struct Relay {
     /// The user's payments, until they are sent to each named peer.
     outgoing: BTreeMap<PeerId, Vec<(TransactionId, Transaction)>>,
     pub(super) staged: HashMap<ConnectionId, push::Staged>,
+    /// Changes of the chain that the pool has yet to follow, with the blocks at hand.
+    unfollowed: Vec<(TipChange, Vec<CheckedBlock>)>,
 }
 
 #[derive(Default)]
@@ -74,6 +76,7 @@ impl Relay {
             fresh_at: Duration::ZERO,
             outgoing: BTreeMap::new(),
             staged: HashMap::new(),
+            unfollowed: Vec::new(),
         }
     }
 
@@ -214,43 +217,76 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    /// Keeps the pool in line with the best chain.
-    pub(super) fn pool_follows(
+    /// The best chain changed. What mining needs of that is done at once; taking out of the pool what is in
+    /// the chain now, which costs more than all the rest, when the news is out: before the next input or tick.
+    pub(super) fn pool_changes(
         &mut self,
-        change: &TipChange,
-        given: &[CheckedBlock],
+        change: TipChange,
+        given: Vec<CheckedBlock>,
     ) -> Result<(), StoreError> {
         let Some(pool) = &mut self.pool else { return Ok(()) };
         if pool.is_empty() && change.reverted.is_empty() {
             return Ok(());
         }
-        let chain = &self.chain;
-        let mut affected = HashSet::new();
-        for id in change.reverted.iter().chain(&change.connected) {
+        pool.expire(change.new.height.next());
+        let is_urgent = !change.reverted.is_empty();
+        self.relay.unfollowed.push((change, given));
+        // Payments that came out of the chain may be in the next block.
+        if is_urgent { self.pool_follows() } else { Ok(()) }
+    }
+
+    /// Whether the pool has yet to follow a change of the chain.
+    pub(super) fn pool_is_behind(&self) -> bool {
+        !self.relay.unfollowed.is_empty()
+    }
+
+    /// How many payments of the pool wait for a block still, if those of these blocks no longer do.
+    pub(super) fn waiting_after(&self, blocks: &[CheckedBlock]) -> usize {
+        let Some(pool) = &self.pool else { return 0 };
+        let done = blocks.iter().flat_map(CheckedBlock::entries).filter(|it| pool.get(&it.id()).is_some());
+        pool.len() - done.count()
+    }
+
+    /// Brings the pool in line with the best chain.
+    pub(super) fn pool_follows(&mut self) -> Result<(), StoreError> {
+        for (change, given) in std::mem::take(&mut self.relay.unfollowed) {
+            self.pool_follows_change(&change, &given)?;
+        }
+        Ok(())
+    }
+
+    fn pool_follows_change(&mut self, change: &TipChange, given: &[CheckedBlock]) -> Result<(), StoreError> {
+        let (Some(pool), mining) = (&mut self.pool, &mut self.mining) else { return Ok(()) };
+        let next_height = change.new.height.next();
+        // One look at the store for all of it.
+        self.chain.store().read::<_, StoreError>(|reader| {
+            let mut affected = HashSet::new();
             let mut note = |block: &CheckedBlock| {
                 affected.insert(block.reward().to);
                 for entry in block.entries() {
                     affected.extend([entry.sender(), entry.to()]);
                 }
             };
-            match given.iter().find(|block| block.id() == *id) {
-                Some(block) => note(block),
-                None => chain.store().read(|reader| reader.checked_block(id))?.iter().for_each(&mut note),
-            }
-        }
-        let next_height = change.new.height.next();
-        pool.tip_changed(affected, next_height, |address| account(chain, address));
-        // What a block took out of the pool comes back with the block's end, where it still is valid.
-        for id in change.reverted.iter().rev() {
-            let Some(block) = chain.store().read(|reader| reader.checked_block(id))? else { continue };
-            for transaction in block.transactions() {
-                let sender = account(chain, &transaction.sender());
-                if pool.insert(Arc::new(transaction), next_height, sender).is_ok() {
-                    self.mining.payment_arrived(self.now.monotonic);
+            for id in change.reverted.iter().chain(&change.connected) {
+                match given.iter().find(|block| block.id() == *id) {
+                    Some(block) => note(block),
+                    None => reader.checked_block(id)?.iter().for_each(&mut note),
                 }
             }
-        }
-        Ok(())
+            let account_of = |address: &Address| reader.account(address).unwrap_or_default();
+            pool.tip_changed(affected, next_height, account_of);
+            // What a block took out of the pool comes back with the block's end, where it still is valid.
+            for id in change.reverted.iter().rev() {
+                let Some(block) = reader.checked_block(id)? else { continue };
+                for transaction in block.transactions() {
+                    let sender = account_of(&transaction.sender());
+                    if pool.insert(Arc::new(transaction), next_height, sender).is_ok() {
+                        mining.payment_arrived(self.now.monotonic);
+                    }
+                }
+            }
+            Ok(())
+        })
     }
 
     // ── Callers ─────────────────────────────────────────────────────────────────────────────────────
@@ -514,10 +550,4 @@ impl<S: Store> Node<S> {
             self.notice(Notice::Submitted { target, taken, of: submission.len() });
         }
     }
-}
-
-/// The account of an address at the tip. A store that cannot be read makes every payment unaffordable here,
-/// and ends the node at the next thing that it must read.
-fn account<S: Store>(chain: &crate::chain::Chain<S>, address: &Address) -> Account {
-    chain.store().read(|reader| reader.account(address)).unwrap_or_default()
 }

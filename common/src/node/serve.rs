@@ -1,8 +1,8 @@
 //! What a block server answers from the chain alone: a function of a store's snapshot and the request, so
 //! that blocks are served without the node being asked.
 
+use crate::block::EncodedBody;
 use crate::chain::{MAX_HEADERS, MAX_LOCATOR, headers_after};
-use crate::encoding::encode;
 use crate::hash::{BlockId, TransactionId};
 use crate::merkle;
 use crate::rules::Rules;
@@ -81,11 +81,12 @@ pub fn block(reader: &dyn Read, id: &BlockId, to: &mut Vec<u8>) -> Result<(), St
 }
 
 fn compact(reader: &dyn Read, id: &BlockId) -> Result<Response, StoreError> {
-    let (Some(record), Some(body)) = (reader.record(id)?, reader.body(id)?) else {
+    let (Some(record), Some(body)) = (reader.record(id)?, reader.encoded_body(id)?) else {
         return Ok(Response::NotFound(*id.as_bytes()));
     };
-    let ids = body.transactions.iter().map(|transaction| transaction.id()).collect();
-    Ok(Response::Compact(CompactBlock { header: record.header, reward: body.reward, ids }))
+    let body = EncodedBody::decode(body.into_owned())?;
+    let ids = body.leaves().into_iter().skip(1).map(TransactionId::from_bytes).collect();
+    Ok(Response::Compact(CompactBlock { header: record.header, reward: body.reward().clone(), ids }))
 }
 
 fn block_transactions(reader: &dyn Read, id: &BlockId, indices: &[u32]) -> Result<Response, StoreError> {
@@ -113,12 +114,11 @@ fn block_transactions(reader: &dyn Read, id: &BlockId, indices: &[u32]) -> Resul
 fn proof(reader: &dyn Read, id: &TransactionId) -> Result<Response, StoreError> {
     let not_found = Response::NotFound(*id.as_bytes());
     let Some(place) = reader.find_transaction(id)? else { return Ok(not_found) };
-    let (Some(record), Some(body)) = (reader.record(&place.block)?, reader.body(&place.block)?) else {
+    let (Some(record), Some(body)) = (reader.record(&place.block)?, reader.encoded_body(&place.block)?)
+    else {
         return Ok(not_found);
     };
-    let leaves: Vec<[u8; 32]> = std::iter::once(merkle::leaf(&encode(&body.reward)))
-        .chain(body.transactions.iter().map(|transaction| *transaction.id().as_bytes()))
-        .collect();
+    let leaves = EncodedBody::decode(body.into_owned())?.leaves();
     let index = place.index + 1;
     let path = merkle::path(&leaves, index as usize)
         .ok_or_else(|| StoreError::damaged("the transaction index is wrong"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::mempool::Mempool;
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::block::{Block, BlockHeader, Body, Reward, Seal};
+use crate::block::{BlockHeader, EncodedBlock, EncodedBody, Reward, Seal, SealedHeader};
 use crate::chain::ancestors_of;
 use crate::consensus::{CheckedTransaction, earliest_time, least_leaves};
 use crate::encoding::encode;
@@ -29,12 +29,11 @@ pub struct Template {
 
 impl Template {
     /// The block with this nonce and seal.
-    pub fn to_block(&self, nonce: u64, seal: Option<Seal>) -> Block {
-        let transactions = self.transactions.iter().map(|checked| checked.transaction().clone()).collect();
-        Block {
-            header: BlockHeader { nonce, ..self.header },
-            seal,
-            body: Body { reward: self.reward.clone(), transactions },
+    pub fn to_block(&self, nonce: u64, seal: Option<Seal>) -> EncodedBlock {
+        let transactions = self.transactions.iter().map(|checked| checked.transaction());
+        EncodedBlock {
+            header: SealedHeader { header: BlockHeader { nonce, ..self.header }, seal },
+            body: EncodedBody::from_parts(&self.reward, transactions),
         }
     }
 }

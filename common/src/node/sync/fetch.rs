@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BodyState, Cursor, Fetch, Offer, Pending, Scan, body_bytes, encoded_bytes, left};
-use crate::block::{Block, Body, EncodedBlock, EncodedBody, SealedHeader};
+use crate::block::{Block, EncodedBlock, EncodedBody, SealedHeader};
 use crate::chain::{ChainError, MAX_HEADERS, Outcome};
 use crate::consensus::{BodyError, CheckedBlock, HeaderError, Parallelism};
 use crate::hash::BlockId;
@@ -287,23 +287,22 @@ impl<S: Store> Node<S> {
         transactions: Vec<Transaction>,
     ) {
         let id = compact.header.id();
-        let mut missing = indices.iter().zip(transactions).peekable();
+        let mut missing = indices.iter().zip(&transactions).peekable();
         let Some(pool) = &self.pool else { return };
         let mut whole = Vec::with_capacity(compact.ids.len());
         for (index, transaction_id) in compact.ids.iter().enumerate() {
             let sent = missing
                 .next_if(|(missing, _)| **missing as usize == index)
                 .map(|(_, transaction)| transaction);
-            whole.extend(sent.or_else(|| pool.get(transaction_id).map(|known| known.transaction().clone())));
+            whole.extend(sent.or_else(|| pool.get(transaction_id).map(|known| known.transaction())));
         }
         if whole.len() != compact.ids.len() {
             // The pool changed meanwhile, or the answer was short.
             self.fetch_whole(from, id);
             return;
         }
-        let header = compact.header;
-        let body = Body { reward: compact.reward, transactions: whole };
-        self.block_came(from, id, EncodedBlock { header, body: EncodedBody::new(&body) });
+        let body = EncodedBody::from_parts(&compact.reward, whole.into_iter());
+        self.block_came(from, id, EncodedBlock { header: compact.header, body });
     }
 
     pub(in crate::node) fn fetch_whole(&mut self, from: PeerId, id: BlockId) {
@@ -421,7 +420,7 @@ impl<S: Store> Node<S> {
     /// Blocks were offered to the chain: what follows from that.
     pub(in crate::node) fn offered(
         &mut self,
-        blocks: &[CheckedBlock],
+        blocks: Vec<CheckedBlock>,
         result: Result<Outcome, ChainError>,
     ) -> Result<(), StoreError> {
         let Some(Offer { source, fetch, peer }) = self.sync.offers.pop_front() else { return Ok(()) };

@@ -440,6 +440,10 @@ impl Network {
         let after = *node.tip();
         assert!(before == after || after.is_better_than(&before), "member {id} went back to a worse tip");
         self.carry_out(id);
+        // What it put off until its news are out.
+        if self.node_mut(id).is_some_and(|node| node.next_deadline() <= now.monotonic) {
+            self.tick(id);
+        }
     }
 
     fn tick(&mut self, id: MemberId) {

@@ -244,9 +244,9 @@ proptest! {
             .read(|reader| crate::chain::ancestors_of(reader, &branch.tip()))
             .expect("a store in memory does not fail")
             .expect("the tip is in the tree");
-        check_header(&rules, &ancestors, &block.sealed_header(), &StandIn).expect("the header is valid");
+        check_header(&rules, &ancestors, &block.header, &StandIn).expect("the header is valid");
         let checked = check_body(
-            &rules, &rules.network_id(), template.parent_time, block, &NothingKnown, &StandIn,
+            &rules, &rules.network_id(), template.parent_time, block.to_block(), &NothingKnown, &StandIn,
         );
         let checked = checked.expect("the body is valid");
         prop_assert!(checked.encoded_body().len() <= 64 << 10);
