@@ -14,7 +14,6 @@ use crate::address::Address;
 use crate::chain::TipChange;
 use crate::consensus::{CheckedBlock, CheckedTransaction, TransactionError};
 use crate::hash::TransactionId;
-use crate::ledger::Account;
 use crate::store::{Store, StoreError};
 use crate::transaction::{Transaction, ids_of};
 use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};

@@ -85,7 +85,7 @@ fn compact(reader: &dyn Read, id: &BlockId) -> Result<Response, StoreError> {
         return Ok(Response::NotFound(*id.as_bytes()));
     };
     let body = EncodedBody::decode(body.into_owned())?;
-    let ids = body.leaves().into_iter().skip(1).map(TransactionId::from_bytes).collect();
+    let ids = body.leaves().iter().skip(1).map(|leaf| TransactionId::from_bytes(*leaf)).collect();
     Ok(Response::Compact(CompactBlock { header: record.header, reward: body.reward().clone(), ids }))
 }
 
@@ -118,7 +118,7 @@ fn proof(reader: &dyn Read, id: &TransactionId) -> Result<Response, StoreError> 
     else {
         return Ok(not_found);
     };
-    let leaves = EncodedBody::decode(body.into_owned())?.leaves();
+    let leaves = EncodedBody::decode(body.into_owned())?.leaves().into_owned();
     let index = place.index + 1;
     let path = merkle::path(&leaves, index as usize)
         .ok_or_else(|| StoreError::damaged("the transaction index is wrong"))?;

@@ -30,10 +30,9 @@ pub struct Template {
 impl Template {
     /// The block with this nonce and seal.
     pub fn to_block(&self, nonce: u64, seal: Option<Seal>) -> EncodedBlock {
-        let transactions = self.transactions.iter().map(|checked| checked.transaction());
         EncodedBlock {
             header: SealedHeader { header: BlockHeader { nonce, ..self.header }, seal },
-            body: EncodedBody::from_parts(&self.reward, transactions),
+            body: EncodedBody::from_checked(&self.reward, &self.transactions),
         }
     }
 }

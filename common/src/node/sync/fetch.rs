@@ -287,21 +287,25 @@ impl<S: Store> Node<S> {
         transactions: Vec<Transaction>,
     ) {
         let id = compact.header.id();
-        let mut missing = indices.iter().zip(&transactions).peekable();
         let Some(pool) = &self.pool else { return };
-        let mut whole = Vec::with_capacity(compact.ids.len());
-        for (index, transaction_id) in compact.ids.iter().enumerate() {
-            let sent = missing
-                .next_if(|(missing, _)| **missing as usize == index)
-                .map(|(_, transaction)| transaction);
-            whole.extend(sent.or_else(|| pool.get(transaction_id).map(|known| known.transaction())));
-        }
-        if whole.len() != compact.ids.len() {
+        let known: Vec<_> = compact.ids.iter().map(|id| pool.get(id)).collect();
+        let body = if indices.is_empty() {
+            let known: Vec<_> = known.into_iter().flatten().cloned().collect();
+            EncodedBody::from_checked(&compact.reward, &known)
+        } else {
+            let mut missing = indices.iter().zip(&transactions).peekable();
+            let whole = known.into_iter().enumerate().filter_map(|(index, known)| {
+                let sent = missing.next_if(|(missing, _)| **missing as usize == index);
+                sent.map(|(_, sent)| sent).or_else(|| known.map(|known| known.transaction()))
+            });
+            let whole: Vec<_> = whole.collect();
+            EncodedBody::from_parts(&compact.reward, whole.into_iter())
+        };
+        if body.len() != compact.ids.len() {
             // The pool changed meanwhile, or the answer was short.
             self.fetch_whole(from, id);
             return;
         }
-        let body = EncodedBody::from_parts(&compact.reward, whole.into_iter());
         self.block_came(from, id, EncodedBlock { header: compact.header, body });
     }
 

@@ -8,6 +8,7 @@ use super::super::*;
 use super::harness::*;
 use crate::address::Address;
 use crate::amount::Amount;
+use crate::block::EncodedBody;
 use crate::consensus::{NothingKnown, check_body, check_header, check_transaction};
 use crate::rules::Rules;
 use crate::testing::{Branch, Key, StandIn, easy_rules, find_nonce};
@@ -245,6 +246,8 @@ proptest! {
             .expect("a store in memory does not fail")
             .expect("the tip is in the tree");
         check_header(&rules, &ancestors, &block.header, &StandIn).expect("the header is valid");
+        let hashed = EncodedBody::new(&block.body.to_body());
+        prop_assert_eq!(block.body.leaves(), hashed.leaves(), "what is known of them is what they are");
         let checked = check_body(
             &rules, &rules.network_id(), template.parent_time, block.to_block(), &NothingKnown, &StandIn,
         );
