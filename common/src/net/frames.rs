@@ -179,6 +179,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn whoever_has_sent_a_long_frame_gets_as_much_room_at_once_for_the_next() {
+        const LENGTH: usize = 1 << 20;
+        let (mut to, from) = duplex(2 * LENGTH);
+        let mut reader = FrameReader::new(from);
+        // A stranger's first frame, and one that it announces after a small one: little room.
+        to.write_all(&[1, 0, 0, 0, 7]).await.unwrap();
+        assert_eq!(reader.next(MAX_FRAME_BYTES, soon(), LONG).await.unwrap(), [7]);
+        to.write_all(&(LENGTH as u32).to_le_bytes()).await.unwrap();
+        to.write_all(&[1; 50]).await.unwrap();
+        assert!(timeout(SHORT, reader.next(MAX_FRAME_BYTES, soon(), LONG)).await.is_err());
+        assert!(reader.arrived.capacity() <= 2 * FIRST_ROOM_BYTES);
+        to.write_all(&vec![1; LENGTH - 50]).await.unwrap();
+        assert_eq!(reader.next(MAX_FRAME_BYTES, soon(), LONG).await.unwrap().len(), LENGTH);
+        // The next: as much as it has sent, not as much as it announces.
+        to.write_all(&(MAX_FRAME_BYTES as u32).to_le_bytes()).await.unwrap();
+        to.write_all(&[1; 50]).await.unwrap();
+        assert!(timeout(SHORT, reader.next(MAX_FRAME_BYTES, soon(), LONG)).await.is_err());
+        assert_eq!(reader.arrived.len(), 50);
+        assert!((LENGTH..=LENGTH + FIRST_ROOM_BYTES).contains(&reader.arrived.capacity()));
+    }
+
+    #[tokio::test]
     async fn silence_and_a_stream_that_ends_inside_a_frame_are_told_apart() {
         let (mut to, from) = duplex(64);
         let mut reader = FrameReader::new(from);

@@ -82,7 +82,7 @@ pub const MAX_BODY_FAILURES: u32 = 6;
 
 /// Transactions waiting for their signature check: a burst of 20,000 and as much again.
 pub const MAX_UNVERIFIED: usize = 40_000;
-/// Transactions in one signature job: 64 · 25 µs, so that a job is neither overhead nor delay.
+/// Transactions in one signature job: 64 · 20 µs, so that a job is neither overhead nor delay.
 pub const TRANSACTIONS_PER_JOB: usize = 64;
 /// Transactions that left the pool and whose signatures need no second check: those of about the last
 /// minute under full load, which a reorganisation brings back. 15 MB with the usual keys.

@@ -4,8 +4,9 @@
 //! nothing is stored; memory is bounded, because a chain too long to hold is followed by its work alone
 //! and the ids at which its windows end. Once its work beats this node's chain it is *fetched*: bodies are
 //! asked for from everyone who may have them, checked on other threads, and connected in order, many in
-//! one write of the store, on yet another thread. A chain that was too long to hold has its headers fetched again, window by
-//! window, each of which must end in the id that was remembered, so nobody can change it in between.
+//! one write of the store, on yet another thread. A chain that was too long to hold has its headers fetched
+//! again, window by window, each of which must end in the id that was remembered, so nobody can change it in
+//! between.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,6 +26,8 @@ use crate::wire::Status;
 
 mod fetch;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 /// What is being followed.
 #[derive(Default)]

@@ -167,6 +167,7 @@ pub(super) struct Traffic {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "tests match on what is inside")]
 pub(super) enum Message {
     Request(Request),
     Response(Response),
@@ -414,8 +415,16 @@ impl Network {
 
     /// A payment is broadcast by nobody in particular.
     pub(super) fn say_payment(&mut self, id: MemberId, transaction: &Transaction) {
-        let announcement = Announcement::Transaction(transaction.clone());
-        self.give(id, Input::Announcement { from: Ipv4Addr::LOCALHOST.into(), announcement });
+        self.say_payments(id, std::slice::from_ref(transaction));
+    }
+
+    /// Payments are broadcast so fast that the node takes them in at one go.
+    pub(super) fn say_payments(&mut self, id: MemberId, transactions: &[Transaction]) {
+        let inputs = transactions.iter().map(|transaction| Input::Announcement {
+            from: Ipv4Addr::LOCALHOST.into(),
+            announcement: Announcement::Transaction(transaction.clone()),
+        });
+        self.give_many(id, inputs);
     }
 
     /// Somebody who is no member asks a node something; the answer comes to [`Network::answers`].
@@ -433,10 +442,15 @@ impl Network {
 
     /// Hands a node an input now.
     pub(super) fn give(&mut self, id: MemberId, input: Input) {
+        self.give_many(id, [input]);
+    }
+
+    /// Hands a node several inputs at a time.
+    pub(super) fn give_many(&mut self, id: MemberId, inputs: impl IntoIterator<Item = Input>) {
         let now = self.now_of(self.members[id].clock_ahead_ms);
         let Some(node) = self.node_mut(id) else { return };
         let before = *node.tip();
-        node.handle(input, now).expect("a store in memory does not fail");
+        node.handle_many(inputs, now).expect("a store in memory does not fail");
         let after = *node.tip();
         assert!(before == after || after.is_better_than(&before), "member {id} went back to a worse tip");
         self.carry_out(id);

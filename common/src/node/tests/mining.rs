@@ -106,6 +106,47 @@ fn the_block_in_hand_is_abandoned_at_once_when_a_better_chain_arrives() {
     assert!(network.agree(&miners));
 }
 
+/// Whatever were built meanwhile would be thrown away as soon as the tip changes.
+#[test]
+fn while_blocks_are_written_no_template_is_handed_out_and_one_is_as_soon_as_they_are() {
+    let rules = Arc::new(easy_rules(&[&Key::new(1)]));
+    let mut network = Network::new(&rules, 8);
+    let miners = [network.add(Spec::default()), network.add(Spec::default().mining_as(901))];
+    let template = |network: &Network| {
+        network.member(miners[0]).template.clone().expect("there is always a block to work on")
+    };
+    let old = template(&network);
+    network.run_for(seconds(3));
+    let stale = template(&network);
+    assert!(!Arc::ptr_eq(&old, &stale), "it is renewed while nothing is written");
+
+    // A block of its own, with a payment that is worth a new template in hand.
+    pay(&mut network, miners[0], 0..1);
+    network.run_for(millis(1));
+    network.job_time = seconds(5);
+    let own = network.mine(miners[0]);
+    network.run_for(millis(4_900));
+    assert!(Arc::ptr_eq(&stale, &template(&network)));
+    assert_eq!(network.height(miners[0]), 0);
+    network.run_for(millis(100));
+    assert_eq!(network.tip(miners[0]), own);
+    let next = template(&network);
+    assert_eq!((next.header.previous, next.transactions.len()), (own, 1));
+
+    // One from a peer: its check takes as long as its writing, and only this keeps templates back.
+    network.run_until("the other has it", |it| it.agree(&miners));
+    let theirs = network.mine(miners[1]);
+    network.run_until("the other has written it", |it| it.tip(miners[1]) == theirs);
+    network.run_for(seconds(7));
+    let stale = template(&network);
+    network.run_for(seconds(3) - millis(100));
+    assert_eq!(network.tip(miners[0]), own);
+    assert!(Arc::ptr_eq(&stale, &template(&network)));
+    network.run_for(millis(300));
+    assert_eq!(network.tip(miners[0]), theirs);
+    assert_eq!(template(&network).header.previous, theirs);
+}
+
 #[test]
 fn authorities_mine_in_turns_and_the_next_takes_over_from_one_that_is_away() {
     let keys: Vec<Key> = (60..63).map(Key::new).collect();

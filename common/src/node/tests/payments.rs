@@ -129,6 +129,32 @@ fn a_payment_is_verified_once_however_often_it_is_heard() {
 }
 
 #[test]
+fn of_payments_that_are_heard_at_one_go_each_is_verified_once() {
+    let rules = rules();
+    let mut network = Network::new(&rules, 11);
+    let node = network.add(Spec::default());
+    let [first, second, other] = [plain(&rules, 1, 0), plain(&rules, 1, 1), plain(&rules, 2, 0)];
+    let mut forged = other.clone();
+    forged.signature[5] ^= 1;
+    let heard = [&second, &first, &second, &forged, &other, &first, &forged].map(Transaction::clone);
+    // Again while the first round waits for its check, and again after it.
+    for _ in 0..2 {
+        network.say_payments(node, &heard);
+    }
+    network.run_for(seconds(1));
+    network.say_payments(node, &heard);
+    network.run_for(seconds(1));
+    assert_eq!(network.member(node).verifier.calls(), 4);
+    assert_eq!(network.pool(node).len(), 3);
+    assert_eq!(network.noticed(node, |it| matches!(it, Notice::PaymentAccepted { .. })), 3);
+    assert_eq!(network.noticed(node, |it| matches!(it, Notice::PaymentRefused { .. })), 1);
+    // Twice in one submission: each place has its answer.
+    let answer = network.answer(node, Request::SubmitTransactions(vec![plain(&rules, 2, 1); 2]));
+    assert_eq!(answer, Response::Results(vec![SubmitResult::ACCEPTED, SubmitResult::KNOWN]));
+    assert_eq!(network.member(node).verifier.calls(), 5);
+}
+
+#[test]
 fn a_payment_that_a_reorganisation_moves_to_another_block_is_not_verified_again() {
     let rules = rules();
     let mut network = Network::new(&rules, 5);
