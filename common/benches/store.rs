@@ -71,6 +71,7 @@ fn store(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             let id = made[number as usize % BLOCKS].id();
+            // Copied, as it is for whoever keeps it: it lies in the store only while that is being read.
             chain
                 .store()
                 .read::<_, StoreError>(|reader| Ok(reader.encoded_body(&id)?.map(Cow::into_owned)))

@@ -50,7 +50,8 @@ impl BodyError {
     }
 }
 
-/// A block that keeps every rule but those that need the ledger. Only [`check_encoded_body`] makes one.
+/// A block that keeps every rule but those that need the ledger. [`check_encoded_body`] makes one, and a store
+/// gives back what was one; nobody else does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedBlock {
     header: SealedHeader,
@@ -130,8 +131,8 @@ pub enum Parallelism {
     AllCores,
 }
 
-/// From so many transactions on they are shared out among the cores: less than a millisecond of signature
-/// checks is not worth a thread.
+/// From so many transactions on they are shared out among the cores: a millisecond of signature checks is not
+/// worth a thread.
 const PARALLEL_FROM: usize = 64;
 
 /// Knows nothing.

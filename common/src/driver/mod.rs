@@ -7,8 +7,8 @@
 //! - one worker a core for signature checks (`workers`);
 //! - one that connects checked blocks to the chain (`writer`).
 //!
-//! They meet in two bounded queues. What peers answer and workers finish comes in by the first, and waits
-//! for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
+//! They meet in two bounded queues. What peers answer, and what workers and the writer finish, comes in by the
+//! first, and waits for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
 //! the network delays nobody's answers.
 
 use std::collections::HashMap;

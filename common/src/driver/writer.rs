@@ -11,13 +11,15 @@ use crate::consensus::CheckedBlock;
 use crate::node::Input;
 use crate::store::Store;
 
-/// Hands blocks to the thread. The node bounds how many wait: it offers no more while a batch is written.
+/// Hands blocks to the thread. The node bounds how many wait: while a batch of a chain that it fetches is written
+/// it offers no more of that chain, and what it mines is one block at a time.
 pub(super) struct Writer {
     offers: mpsc::Sender<Vec<CheckedBlock>>,
 }
 
 impl Writer {
-    /// Starts the thread. It ends when this is dropped and what it was given is written.
+    /// Starts the thread. It ends when this is dropped, or nobody wants to hear of what it wrote; a write that has
+    /// begun is finished first.
     pub(super) fn start<S: Store>(
         chain: Chain<S>,
         results: tokio::sync::mpsc::Sender<Event>,

@@ -61,9 +61,10 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(30);
 pub const MAX_HELD_HEADERS: usize = 4_000;
 /// Headers of the chain being fetched that may wait for their bodies.
 pub const MAX_PENDING_HEADERS: usize = 4_000;
-/// Blocks asked for and not yet connected.
+/// Blocks asked for and not yet handed out to be connected.
 pub const MAX_BLOCKS_IN_FLIGHT: usize = 256;
-/// Bytes of bodies received and not yet connected. The rest is asked for again later.
+/// Bytes of bodies received and not yet connected, those being written included. The rest is asked for again
+/// later.
 pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
 /// Blocks asked for in one request: one peer's failure delays no more than these.
 pub const BLOCKS_PER_REQUEST: usize = 16;
@@ -75,7 +76,8 @@ pub const REQUESTS_PER_PEER: usize = 2;
 pub const BATCH_BLOCKS: usize = 128;
 /// See [`BATCH_BLOCKS`].
 pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
-/// Blocks that are ready are connected after this long even if their batch is not full.
+/// Blocks that are ready are connected after this long even if their batch is not full, unless others are being
+/// written.
 pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
 /// A body that this many peers failed to deliver ends the attempt to fetch its chain.
 pub const MAX_BODY_FAILURES: u32 = 6;

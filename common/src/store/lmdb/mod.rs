@@ -3,7 +3,8 @@
 //!
 //! - `environment` opens the files, and grows the map that LMDB sees them through;
 //! - `tables` says which tables there are and what their keys and values look like;
-//! - `index` finds blocks and transactions by their ids, `convert` reads stores of older formats;
+//! - `index` finds blocks and transactions by their ids, `convert` takes over
+//!   stores of older formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the

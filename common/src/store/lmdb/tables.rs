@@ -17,7 +17,7 @@
 //! | `watched` | address | nothing |
 //! | `activity` | address, height, index | encoded [`Activity`](super::super::Activity) |
 //!
-//! The entries of `transactions` are made when a block is put and stay whatever becomes of it: whether
+//! The entries of `transaction_runs` are made when a block is put and stay whatever becomes of it: whether
 //! they count is looked up in `best`.
 
 use std::path::Path;
