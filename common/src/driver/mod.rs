@@ -50,7 +50,7 @@ const MAX_HEARD: usize = 32_768;
 const HEARD_AT_A_TIME: usize = 256;
 /// Datagrams waiting to be sent.
 const MAX_TO_SEND: usize = 4_096;
-/// How long each of the two steps of ending may take: a program is gone within 2 s of Ctrl-C.
+/// How long each of the three steps of ending may take: a program is gone within 2 s of Ctrl-C.
 const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 /// Threads for sockets: they only move bytes.
 const SOCKET_THREADS: usize = 2;
@@ -266,8 +266,10 @@ impl Driver {
         // A runtime of its own for the loop's timer; nothing else runs on this thread.
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let result = timer.block_on(event_loop.run(&mut inbox, &mut heard, stop.1));
-        drop(event_loop);
+        let Loop { node, links, workers, writer, .. } = event_loop;
+        drop((node, links, workers));
         inbox.close();
+        writer.finish(LONGEST_FAREWELL);
         if let Some(server) = server {
             // A caller that is slow to take its answer is not waited for.
             let stop = async { tokio::time::timeout(LONGEST_FAREWELL, server.stop()).await };

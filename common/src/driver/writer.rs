@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use super::Event;
 use crate::chain::Chain;
@@ -15,29 +16,38 @@ use crate::store::Store;
 /// it offers no more of that chain, and what it mines is one block at a time.
 pub(super) struct Writer {
     offers: mpsc::Sender<Vec<CheckedBlock>>,
+    /// Says nothing, and is closed when the thread ends.
+    ended: mpsc::Receiver<()>,
 }
 
 impl Writer {
-    /// Starts the thread. It ends when this is dropped, or nobody wants to hear of what it wrote; a write that has
-    /// begun is finished first.
+    /// Starts the thread.
     pub(super) fn start<S: Store>(
         chain: Chain<S>,
         results: tokio::sync::mpsc::Sender<Event>,
     ) -> io::Result<Self> {
         let (offers, waiting) = mpsc::channel::<Vec<CheckedBlock>>();
+        let (running, ended) = mpsc::channel();
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
             for blocks in waiting {
                 let result = chain.connect(&blocks);
-                if results.blocking_send(Event::Input(Input::Offered { blocks, result })).is_err() {
-                    return;
-                }
+                // A loop that has ended wants to hear of nothing; what it handed out is written all the same.
+                let _ = results.blocking_send(Event::Input(Input::Offered { blocks, result }));
             }
+            drop(running);
         })?;
-        Ok(Self { offers })
+        Ok(Self { offers, ended })
     }
 
     pub(super) fn offer(&self, blocks: Vec<CheckedBlock>) {
         // The thread ends only after this sender is dropped.
         let _ = self.offers.send(blocks);
+    }
+
+    /// Ends the thread when it has written all that it was given, and waits for that: a block that was just
+    /// mined here is not to be lost. Results must no longer wait for room.
+    pub(super) fn finish(self, within: Duration) {
+        drop(self.offers);
+        let _: Result<(), mpsc::RecvTimeoutError> = self.ended.recv_timeout(within);
     }
 }

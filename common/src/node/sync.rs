@@ -150,6 +150,8 @@ struct Fetch {
     /// All bodies that came, for their average size.
     blocks_in_all: usize,
     bytes_in_all: usize,
+    /// The size of the body that came last.
+    latest_bytes: usize,
     /// The caller who pushed the blocks and waits to hear what became of them.
     pushed: Option<Pushed>,
 }
@@ -192,6 +194,7 @@ impl Fetch {
             slow: false,
             blocks_in_all: 0,
             bytes_in_all: 0,
+            latest_bytes: 0,
             pushed: None,
         }
     }
@@ -204,6 +207,7 @@ impl Fetch {
     fn came(&mut self, bytes: usize, now: Duration) {
         self.progress_at = now;
         self.buffered_bytes += bytes;
+        self.latest_bytes = bytes;
         for (count, more) in [
             (&mut self.blocks_since, 1),
             (&mut self.blocks_in_all, 1),
@@ -228,9 +232,11 @@ impl Fetch {
             // Only the block that everything waits for is of use.
             return 1;
         }
-        let average = self.bytes_in_all.checked_div(self.blocks_in_all).unwrap_or(0).max(1);
+        let average = self.bytes_in_all.checked_div(self.blocks_in_all).unwrap_or(0);
+        // Blocks may grow along the chain: what finds no room has come for nothing.
+        let usual = average.max(self.latest_bytes).max(1);
         let room = MAX_BUFFERED_BYTES.saturating_sub(self.writing_bytes.unwrap_or(0));
-        (room / average).clamp(1, MAX_BLOCKS_IN_FLIGHT)
+        (room / usual).clamp(1, MAX_BLOCKS_IN_FLIGHT)
     }
 
     /// The pending block with this id, found by its height.
