@@ -12,8 +12,6 @@
 
 use std::borrow::Cow;
 
-use bincode::{Decode, Encode};
-
 use crate::address::Address;
 use crate::block::{Body, EncodedBody, SealedHeader};
 use crate::consensus::CheckedBlock;
@@ -117,7 +115,7 @@ impl From<DecodeError> for StoreError {
 }
 
 /// A block of the tree, without its body.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
     /// Its header and seal.
     pub header: SealedHeader,

@@ -2,7 +2,7 @@
 //! in any number of processes.
 //!
 //! - `environment` opens the files, and grows the map that LMDB sees them through;
-//! - `tables` says which tables there are and what their keys and values look like;
+//! - `tables` says which tables there are and what their keys and values look like, `values` packs the latter;
 //! - `index` finds blocks and transactions by their ids, `convert` reads stores of older formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
@@ -27,6 +27,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod values;
 
 use environment::Environment;
 use tables::{Found, Tables};
