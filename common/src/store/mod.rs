@@ -13,8 +13,6 @@
 
 use std::borrow::Cow;
 
-use bincode::{Decode, Encode};
-
 use crate::address::Address;
 use crate::block::{Body, EncodedBody, SealedHeader};
 use crate::consensus::CheckedBlock;
@@ -118,7 +116,7 @@ impl From<DecodeError> for StoreError {
 }
 
 /// A block of the tree, without its body.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockRecord {
     /// Its header and seal.
     pub header: SealedHeader,

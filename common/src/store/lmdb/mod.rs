@@ -2,9 +2,9 @@
 //! in any number of processes.
 //!
 //! - `environment` opens the files, and grows the map that LMDB sees them through;
-//! - `tables` says which tables there are and what their keys and values look like;
-//! - `index` finds blocks and transactions by their ids, `convert` takes over
-//!   stores of older formats;
+//! - `tables` says which tables there are and what their keys and values look like, `values` packs the latter;
+//! - `index` finds blocks and transactions by their ids, `convert` takes over stores of older
+//!   formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
@@ -28,6 +28,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod values;
 
 use environment::Environment;
 use tables::{Found, Tables};

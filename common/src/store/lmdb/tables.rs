@@ -2,16 +2,17 @@
 //! order.
 //!
 //! Every block has a *sequence number*, in the order in which blocks came in: what is large or many is
-//! keyed by it and so appended, which costs a tenth of putting it at a random place.
+//! keyed by it and so appended, which costs a tenth of putting it at a random place. As a key it has eight
+//! bytes, everywhere else four. What belongs to a block is found by it; the block's id follows from its header.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | `meta` | a name | magic, format, network, tip |
-//! | `block_runs` | number of a run | block id, sequence number; many of them, sorted ([`Index`]) |
-//! | `records` | sequence number | checksum, encoded [`BlockRecord`] |
+//! | `block_runs` | number of a run | start of a block id, sequence number; many of them, sorted ([`Index`]) |
+//! | `records` | sequence number | checksum, header, seal, work ([`encode_record`]) |
 //! | `bodies` | sequence number | checksum, encoded body; none for genesis |
-//! | `best` | height | the id of the block in the best chain |
-//! | `accounts` | address | encoded [`Account`]: balance, nonce |
+//! | `best` | height | the sequence number of the block in the best chain |
+//! | `accounts` | address | balance, nonce ([`encode_account`]) |
 //! | `transaction_runs` | number of a run | transaction id, sequence number, index; many of them, sorted |
 //! | `invalid` | block id | nothing |
 //! | `watched` | address | nothing |
@@ -28,8 +29,8 @@ use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls}
 use super::super::{BlockRecord, StoreError};
 use super::environment::Environment;
 use super::index::Index;
+use super::values::{encode_account, encode_record, seal};
 use crate::address::Address;
-use crate::encoding::encode;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
 use crate::rules::Rules;
@@ -45,8 +46,9 @@ pub(super) const FORMAT_KEY: &[u8] = b"format";
 const NETWORK_KEY: &[u8] = b"network";
 pub(super) const TIP_KEY: &[u8] = b"tip";
 
-/// The length of a [`checksum`].
-pub(super) const CHECKSUM_BYTES: usize = 4;
+/// How many bytes of a block's id are in the index. The header tells apart those who share them: a second one
+/// is not met by chance, and one more header to read if somebody makes it.
+pub(super) const BLOCK_ID_START: usize = 8;
 
 /// How many tables there are.
 pub(super) const TABLE_COUNT: usize = 10;
@@ -70,10 +72,10 @@ pub(super) struct Tables {
     pub(super) activity: Table<'static>,
 }
 
-/// A block id and a sequence number.
-pub(super) type BlockEntry = [u8; 40];
+/// The start of a block id, a sequence number.
+pub(super) type BlockEntry = [u8; BLOCK_ID_START + 4];
 /// A transaction id, a sequence number, an index. The id is whole, so that a look-up reads no body.
-pub(super) type TransactionEntry = [u8; 44];
+pub(super) type TransactionEntry = [u8; 40];
 /// Address, height, index.
 pub(super) type ActivityKey = [u8; 40];
 
@@ -82,33 +84,41 @@ pub(super) fn height_key(height: Height) -> Option<[u8; 4]> {
     u32::try_from(height.get()).ok().map(u32::to_be_bytes)
 }
 
-pub(super) fn block_entry(id: &BlockId, sequence: u64) -> BlockEntry {
+/// The key of a sequence number.
+pub(super) fn sequence_key(sequence: u32) -> [u8; 8] {
+    u64::from(sequence).to_be_bytes()
+}
+
+/// What the index has of a block's id.
+pub(super) fn block_id_start(id: &BlockId) -> &[u8] {
+    &id.as_bytes()[..BLOCK_ID_START]
+}
+
+pub(super) fn block_entry(id: &BlockId, sequence: u32) -> BlockEntry {
+    let mut entry = [0; size_of::<BlockEntry>()];
+    entry[..BLOCK_ID_START].copy_from_slice(block_id_start(id));
+    entry[BLOCK_ID_START..].copy_from_slice(&sequence.to_be_bytes());
+    entry
+}
+
+/// The sequence number in a [`block_entry`].
+pub(super) fn block_in(entry: &BlockEntry) -> u32 {
+    let [.., a, b, c, d] = *entry;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+pub(super) fn transaction_entry(id: &TransactionId, sequence: u32, index: u32) -> TransactionEntry {
     let mut entry = [0; 40];
     entry[..32].copy_from_slice(id.as_bytes());
-    entry[32..].copy_from_slice(&sequence.to_be_bytes());
+    entry[32..36].copy_from_slice(&sequence.to_be_bytes());
+    entry[36..].copy_from_slice(&index.to_be_bytes());
     entry
 }
 
-pub(super) fn transaction_entry(id: &TransactionId, sequence: u64, index: u32) -> TransactionEntry {
-    let mut entry = [0; 44];
-    entry[..32].copy_from_slice(id.as_bytes());
-    entry[32..40].copy_from_slice(&sequence.to_be_bytes());
-    entry[40..].copy_from_slice(&index.to_be_bytes());
-    entry
-}
-
-/// The sequence number in a [`block_entry`] or a [`transaction_entry`].
-pub(super) fn sequence_in(entry: &[u8]) -> u64 {
-    let mut sequence = [0; 8];
-    sequence.copy_from_slice(&entry[32..40]);
-    u64::from_be_bytes(sequence)
-}
-
-/// The index in a [`transaction_entry`].
-pub(super) fn index_in(entry: &TransactionEntry) -> u32 {
-    let mut index = [0; 4];
-    index.copy_from_slice(&entry[40..]);
-    u32::from_be_bytes(index)
+/// The sequence number and the index in a [`transaction_entry`].
+pub(super) fn place_in(entry: &TransactionEntry) -> (u32, u32) {
+    let [.., a, b, c, d, e, f, g, h] = *entry;
+    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
 }
 
 pub(super) fn activity_key(address: &Address, height: [u8; 4], index: u32) -> ActivityKey {
@@ -122,28 +132,6 @@ pub(super) fn activity_key(address: &Address, height: [u8; 4], index: u32) -> Ac
 /// Exactly so many bytes, or the sentence that names what should have had them.
 pub(super) fn exactly<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N], StoreError> {
     bytes.try_into().map_err(|_| StoreError::damaged(format!("{what} has {} bytes, not {N}", bytes.len())))
-}
-
-/// A value with a checksum before it, over the value and the block that it belongs to.
-fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
-    sealed.extend_from_slice(&checksum(id, value));
-    sealed.extend_from_slice(value);
-    sealed
-}
-
-/// The value in what [`seal`] gave, or `None` when the checksum does not match.
-pub(super) fn unseal<'a>(id: &BlockId, sealed: &'a [u8]) -> Option<&'a [u8]> {
-    let (sum, value) = sealed.split_first_chunk()?;
-    (*sum == checksum(id, value)).then_some(value)
-}
-
-/// What stands before a value: over the block that it belongs to, and the value.
-pub(super) fn checksum(id: &BlockId, value: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(id.as_bytes());
-    hasher.update(value);
-    hasher.finalize().to_be_bytes()
 }
 
 /// Refuses a store of another network.
@@ -275,16 +263,15 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::
     let [meta, block_index, records, _, best, accounts, ..] = tables;
     let genesis = BlockRecord::genesis(rules);
     let id = genesis.id();
-    let sequence = 0_u64.to_be_bytes();
     meta.put(txn, MAGIC_KEY, MAGIC)?;
     meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
     meta.put(txn, NETWORK_KEY, rules.network_id().as_bytes())?;
     meta.put(txn, TIP_KEY, id.as_bytes())?;
     block_index.put(txn, &0_u32.to_be_bytes(), &block_entry(&id, 0))?;
-    records.put(txn, &sequence, &seal(&id, &encode(&genesis)))?;
-    best.put(txn, &0_u32.to_be_bytes(), id.as_bytes())?;
+    records.put(txn, &sequence_key(0), &seal(&id, &encode_record(&genesis)))?;
+    best.put(txn, &0_u32.to_be_bytes(), &0_u32.to_be_bytes())?;
     for (address, balance) in rules.alloc.iter().filter(|(_, balance)| !balance.is_zero()) {
-        accounts.put(txn, address.as_bytes(), &encode(&Account { balance: *balance, nonce: 0 }))?;
+        accounts.put(txn, address.as_bytes(), &encode_account(&Account { balance: *balance, nonce: 0 }))?;
     }
     Ok(())
 }

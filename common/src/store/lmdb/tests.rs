@@ -16,6 +16,7 @@ use super::super::{BlockRecord, Tip};
 use super::tables::{FORMAT, FORMAT_KEY, MAGIC_KEY, Table};
 use super::*;
 use crate::amount::Amount;
+use crate::encoding::encode;
 use crate::ledger::Account;
 use crate::testing::people::{address, block, payment, rules};
 use crate::time::Height;
@@ -171,18 +172,40 @@ fn make_format_1(directory: &Path) {
     // SAFETY: nobody else uses the files.
     let env = unsafe { EnvOpenOptions::new().max_dbs(16).open(directory) }.unwrap();
     let converted = env.create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
-        for (runs, entries, key_bytes, entry_bytes) in
-            [("block_runs", convert::BLOCKS_1, 32, 40), ("transaction_runs", convert::TRANSACTIONS_1, 44, 44)]
-        {
-            let runs = opener.open_database::<Bytes, Bytes>(txn, Some(runs))?.unwrap();
-            let entries = opener.create_database::<Bytes, Bytes>(txn, Some(entries))?;
-            let all: Vec<u8> = runs.iter(txn)?.flat_map(|run| run.unwrap().1.to_vec()).collect();
-            for entry in all.chunks(entry_bytes) {
-                entries.put(txn, &entry[..key_bytes], &entry[key_bytes..])?;
-            }
-            runs.clear(txn)?;
+        let [meta, block_runs, records, best, accounts, transaction_runs] =
+            ["meta", "block_runs", "records", "best", "accounts", "transaction_runs"]
+                .map(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)).unwrap().unwrap());
+        let all = |txn: &heed::RwTxn, table: Table| -> Vec<(Vec<u8>, Vec<u8>)> {
+            table
+                .iter(txn)
+                .unwrap()
+                .map(Result::unwrap)
+                .map(|(key, value)| (key.to_vec(), value.to_vec()))
+                .collect()
+        };
+        let blocks = opener.create_database::<Bytes, Bytes>(txn, Some(convert::BLOCKS_1))?;
+        let transactions = opener.create_database::<Bytes, Bytes>(txn, Some(convert::TRANSACTIONS_1))?;
+
+        let mut ids = Vec::new();
+        for (sequence, sealed) in all(txn, records) {
+            let record = values::decode_record(&sealed[values::CHECKSUM_BYTES..]).unwrap();
+            let long = [encode(&record.header), record.work.to_be_bytes().to_vec()].concat();
+            records.put(txn, &sequence, &values::seal(&record.id(), &long))?;
+            blocks.put(txn, record.id().as_bytes(), &sequence)?;
+            ids.push(record.id());
         }
-        let meta = opener.open_database::<Bytes, Bytes>(txn, Some("meta"))?.unwrap();
+        for (height, sequence) in all(txn, best) {
+            let sequence = u32::from_be_bytes(sequence.try_into().unwrap());
+            best.put(txn, &height, ids[sequence as usize].as_bytes())?;
+        }
+        for (address, account) in all(txn, accounts) {
+            accounts.put(txn, &address, &encode(&values::decode_account(&account).unwrap()))?;
+        }
+        for entry in all(txn, transaction_runs).iter().flat_map(|(_, run)| run.chunks(40)) {
+            transactions.put(txn, &[&entry[..32], &[0; 4], &entry[32..]].concat(), &[])?;
+        }
+        transaction_runs.clear(txn)?;
+        block_runs.clear(txn)?;
         meta.put(txn, FORMAT_KEY, &1_u32.to_be_bytes())?;
         Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
     });
@@ -196,10 +219,18 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         let directory = tempfile::tempdir().unwrap();
         let (mut blocks, mut tip) = (Vec::new(), genesis());
         let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        // Not of the best chain: the others' sequence numbers are not their heights.
+        let rival = block(&rules(), &tip, MANY, vec![]);
+        let rival_work = crate::testing::people::record(&tip, &rival).work;
+        write(&store, |writer| {
+            writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+            writer.put_block(&rival, rival_work)
+        });
         for miner in 0..MANY {
             blocks.push(large_block(&tip, miner));
             tip = connect(&store, &tip, &blocks[usize::from(miner)]);
         }
+        blocks.push(rival);
         let before = read(&store, |reader| Ok(everything(reader, &blocks)));
         drop(store);
         make_format_1(directory.path());
@@ -212,7 +243,7 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         };
         assert_eq!(read(&store, |reader| Ok(everything(reader, &blocks))), before);
         blocks.push(large_block(&tip, 0));
-        connect(&store, &tip, &blocks[usize::from(MANY)]);
+        connect(&store, &tip, blocks.last().unwrap());
         let after = read(&store, |reader| Ok(everything(reader, &blocks)));
         drop(store);
         let store = LmdbStore::open(directory.path(), &rules()).unwrap();
@@ -391,7 +422,7 @@ fn a_damaged_body_or_header_is_named_and_never_returned() {
         );
         flip(|tables| tables.bodies, at);
     }
-    for at in [0, 4, 100, 110] {
+    for at in [0, 4, 100, 101] {
         flip(|tables| tables.records, at);
         let error = store.read(|reader| reader.record(&first.id())).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
@@ -399,6 +430,33 @@ fn a_damaged_body_or_header_is_named_and_never_returned() {
     }
     assert_eq!(read(&store, |reader| reader.record(&first.id())), Some(put));
     assert_eq!(read(&store, |reader| reader.checked_block(&first.id())), Some(first));
+}
+
+#[test]
+fn blocks_whose_ids_begin_alike_are_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 0, vec![payment(0, 1, 5, 0)]);
+    let first_record = connect(&store, &genesis(), &first);
+    let second = block(&rules(), &first_record, 1, vec![payment(0, 1, 5, 1)]);
+    let second_record = connect(&store, &first_record, &second);
+    let mut missing = *second.id().as_bytes();
+    missing[31] ^= 1;
+    // As if the start of the second id, and of one that is not there, were that of the first's too.
+    tamper(&store, |tables, txn| {
+        let change = tables.block_index.adding(txn, vec![tables::block_entry(&second.id(), 1)]).unwrap();
+        change.put().for_each(|(number, run)| tables.block_index.table.put(txn, &number, run).unwrap());
+        change.delete().for_each(|number| assert!(tables.block_index.table.delete(txn, &number).unwrap()));
+    });
+    read(&store, |reader| {
+        assert_eq!(reader.record(&first.id())?, Some(first_record));
+        assert_eq!(reader.record(&second.id())?, Some(second_record));
+        assert_eq!(reader.checked_block(&second.id())?, Some(second));
+        let missing = crate::hash::BlockId::from_bytes(missing);
+        assert_eq!(reader.record(&missing)?, None);
+        assert_eq!(reader.encoded_body(&missing)?, None);
+        Ok(())
+    });
 }
 
 /// Says to [`in_another_process`] which store it has to do with, and what to do.

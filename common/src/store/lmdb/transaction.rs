@@ -15,8 +15,11 @@ use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 use super::super::{Activity, BlockRecord, Read, StoreError, Tip, TransactionPlace, Write};
 use super::index::Index;
 use super::tables::{
-    CHECKSUM_BYTES, TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, checksum, exactly,
-    height_key, index_in, sequence_in, transaction_entry, unseal,
+    TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, block_id_start, block_in, exactly,
+    height_key, place_in, sequence_key, transaction_entry,
+};
+use super::values::{
+    CHECKSUM_BYTES, checksum, decode_account, decode_record, encode_account, encode_record, unseal,
 };
 use crate::address::Address;
 use crate::consensus::CheckedBlock;
@@ -32,7 +35,7 @@ pub(super) struct Transaction<'s, Txn> {
     txn: Txn,
     /// What a writer has changed and not yet put into the tables.
     accounts: HashMap<Address, Account>,
-    blocks: HashMap<BlockId, u64>,
+    blocks: HashMap<BlockId, u32>,
     transactions: Vec<TransactionEntry>,
     /// Whether a writer ran out of room: all that it does from then on is in vain.
     map_full: bool,
@@ -46,24 +49,37 @@ impl<'s, Txn> Transaction<'s, Txn> {
 }
 
 impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
-    fn sequence_of(&self, id: &BlockId) -> Result<Option<u64>, StoreError> {
+    /// A block of the tree and its sequence number.
+    fn find_block(&self, id: &BlockId) -> Result<Option<(u32, BlockRecord)>, StoreError> {
         if let Some(sequence) = self.blocks.get(id) {
-            return Ok(Some(*sequence));
+            return Ok(Some((*sequence, self.record_at(*sequence)?.1)));
         }
-        let found = self.tables.block_index.find(&self.txn, id.as_bytes())?;
-        Ok(found.first().map(|entry| sequence_in(entry)))
+        for entry in self.tables.block_index.find(&self.txn, block_id_start(id))? {
+            let sequence = block_in(&entry);
+            let (got, record) = self.record_at(sequence)?;
+            if got == *id {
+                return Ok(Some((sequence, record)));
+            }
+        }
+        Ok(None)
     }
 
     /// The block with a sequence number that was given.
-    fn record_at(&self, sequence: u64) -> Result<(BlockId, BlockRecord), StoreError> {
+    fn record_at(&self, sequence: u32) -> Result<(BlockId, BlockRecord), StoreError> {
         let damaged =
             || StoreError::damaged(format!("the header of block number {sequence} is not what it was"));
-        let sealed = self.tables.records.get(&self.txn, &sequence.to_be_bytes())?.ok_or_else(damaged)?;
-        let record: BlockRecord =
-            decode(sealed.get(CHECKSUM_BYTES..).unwrap_or_default()).map_err(|_| damaged())?;
+        let sealed = self.tables.records.get(&self.txn, &sequence_key(sequence))?.ok_or_else(damaged)?;
+        let record = sealed.get(CHECKSUM_BYTES..).and_then(decode_record).ok_or_else(damaged)?;
         let id = record.id();
         unseal(&id, sealed).ok_or_else(damaged)?;
         Ok((id, record))
+    }
+
+    /// The sequence number of the block of this height in the best chain.
+    fn best_sequence(&self, height: Height) -> Result<Option<u32>, StoreError> {
+        let Some(key) = height_key(height) else { return Ok(None) };
+        let found = self.tables.best.get(&self.txn, &key)?;
+        found.map(|bytes| Ok(u32::from_be_bytes(exactly(bytes, "a sequence number")?))).transpose()
     }
 
     fn tip_id(&self) -> Result<BlockId, StoreError> {
@@ -73,9 +89,10 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
 
     /// Where an entry of the index leads, if it is to the best chain.
     fn place(&self, entry: &TransactionEntry) -> Result<Option<TransactionPlace>, StoreError> {
-        let (block, record) = self.record_at(sequence_in(entry))?;
-        let place = TransactionPlace { block, height: record.height(), index: index_in(entry) };
-        Ok(self.is_best(&record)?.then_some(place))
+        let (sequence, index) = place_in(entry);
+        let (block, record) = self.record_at(sequence)?;
+        let place = TransactionPlace { block, height: record.height(), index };
+        Ok((self.best_sequence(place.height)? == Some(sequence)).then_some(place))
     }
 }
 
@@ -86,18 +103,12 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     }
 
     fn record(&self, id: &BlockId) -> Result<Option<BlockRecord>, StoreError> {
-        let Some(sequence) = self.sequence_of(id)? else { return Ok(None) };
-        let (got, record) = self.record_at(sequence)?;
-        if got == *id {
-            Ok(Some(record))
-        } else {
-            Err(StoreError::damaged(format!("block {got} stands where block {id} belongs")))
-        }
+        Ok(self.find_block(id)?.map(|(_, record)| record))
     }
 
     fn encoded_body(&self, id: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
-        let Some(sequence) = self.sequence_of(id)? else { return Ok(None) };
-        let Some(sealed) = self.tables.bodies.get(&self.txn, &sequence.to_be_bytes())? else {
+        let Some((sequence, _)) = self.find_block(id)? else { return Ok(None) };
+        let Some(sealed) = self.tables.bodies.get(&self.txn, &sequence_key(sequence))? else {
             return Ok(None);
         };
         match unseal(id, sealed) {
@@ -107,9 +118,8 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     }
 
     fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError> {
-        let Some(key) = height_key(height) else { return Ok(None) };
-        let found = self.tables.best.get(&self.txn, &key)?;
-        found.map(|bytes| Ok(BlockId::from_bytes(exactly(bytes, "a block id")?))).transpose()
+        let Some(sequence) = self.best_sequence(height)? else { return Ok(None) };
+        Ok(Some(self.record_at(sequence)?.0))
     }
 
     fn account(&self, address: &Address) -> Result<Account, StoreError> {
@@ -117,7 +127,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
             return Ok(*changed);
         }
         match self.tables.accounts.get(&self.txn, address.as_bytes())? {
-            Some(bytes) => Ok(decode(bytes)?),
+            Some(bytes) => decode_account(bytes),
             None => Ok(Account::default()),
         }
     }
@@ -171,7 +181,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
             }
             match changed.next_if(|(new, _)| *new == address) {
                 Some((address, account)) => visit(address, account),
-                None => visit(address, decode(value)?),
+                None => visit(address, decode_account(value)?),
             }
         }
         changed.for_each(|(address, account)| visit(address, account));
@@ -193,7 +203,7 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
             if account == Account::default() {
                 self.delete(self.tables.accounts, address.as_bytes())?;
             } else {
-                self.put(self.tables.accounts, address.as_bytes(), &encode(&account))?;
+                self.put(self.tables.accounts, address.as_bytes(), &encode_account(&account))?;
             }
         }
         let blocks = std::mem::take(&mut self.blocks);
@@ -266,24 +276,24 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
         Ok(result?)
     }
 
-    fn next_sequence(&self) -> Result<u64, StoreError> {
-        match self.tables.records.last(&self.txn)? {
-            Some((key, _)) => Ok(u64::from_be_bytes(exactly(key, "a sequence number")?) + 1),
-            None => Ok(0),
-        }
+    fn next_sequence(&self) -> Result<u32, StoreError> {
+        let Some((key, _)) = self.tables.records.last(&self.txn)? else { return Ok(0) };
+        let last = u64::from_be_bytes(exactly(key, "a sequence number")?);
+        let next = last.checked_add(1).and_then(|next| u32::try_from(next).ok());
+        next.ok_or_else(|| StoreError::damaged(format!("no store has a block number {last}")))
     }
 }
 
 impl<'s> Write for Transaction<'s, RwTxn<'s>> {
     fn put_block(&mut self, block: &CheckedBlock, work: Work) -> Result<(), StoreError> {
         let id = block.id();
-        if self.sequence_of(&id)?.is_some() {
+        if self.find_block(&id)?.is_some() {
             return Ok(());
         }
         let sequence = self.next_sequence()?;
-        let key = sequence.to_be_bytes();
+        let key = sequence_key(sequence);
         let record = BlockRecord { header: block.header().clone(), work };
-        self.append_sealed(self.tables.records, &key, &id, &encode(&record))?;
+        self.append_sealed(self.tables.records, &key, &id, &encode_record(&record))?;
         self.append_sealed(self.tables.bodies, &key, &id, block.encoded_body())?;
         let ids = (0..).zip(block.entries());
         self.transactions.extend(ids.map(|(index, entry)| transaction_entry(&entry.id(), sequence, index)));
@@ -293,10 +303,9 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
 
     fn extend_best(&mut self, record: &BlockRecord) -> Result<(), StoreError> {
         let (id, tip) = (record.id(), self.tip_id()?);
-        if record.header.header.previous != tip || self.sequence_of(&id)?.is_none() {
-            return Err(StoreError::cannot_follow(&id, &tip));
-        }
-        self.append(self.tables.best, &known_height_key(record.height())?, id.as_bytes())?;
+        let found = if record.header.header.previous == tip { self.find_block(&id)? } else { None };
+        let (sequence, _) = found.ok_or_else(|| StoreError::cannot_follow(&id, &tip))?;
+        self.append(self.tables.best, &known_height_key(record.height())?, &sequence.to_be_bytes())?;
         self.put(self.tables.meta, TIP_KEY, id.as_bytes())
     }
 
