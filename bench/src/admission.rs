@@ -36,11 +36,13 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const AT_MOST: Duration = Duration::from_secs(60);
 /// How often the pool is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Bytes that may wait in the node's socket while it is not to lose anything: half of the smallest buffer that
-/// a system gives.
-const MOST_WAITING_BYTES: u64 = 96 << 10;
+/// Bytes that may wait in the node's socket while it is not to lose anything: a third of the smallest buffer
+/// that a system gives.
+const MOST_WAITING_BYTES: u64 = 64 << 10;
+/// How long to wait for the node to empty its socket before looking again; looking costs more than sending.
+const SOON: Duration = Duration::from_micros(200);
 /// Datagrams sent between two looks at what waits there.
-const AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 64;
 /// Payments that may be on their way into the pool while the node is kept busy: enough for a quarter of a second,
 /// and few enough that none is turned away.
 const ON_THEIR_WAY: usize = 16_000;
@@ -255,7 +257,7 @@ impl Node {
     /// Sends no faster than the node empties its socket.
     fn send_when_there_is_room(&mut self, datagrams: &[Vec<u8>]) -> Result<(), Failure> {
         while socket(self.port)?.waiting_bytes > MOST_WAITING_BYTES {
-            std::thread::yield_now();
+            sleep(SOON);
         }
         self.send(datagrams)
     }
@@ -264,7 +266,7 @@ impl Node {
     /// dealt with, but for checks that are under way.
     fn wait_until_taken_in(&mut self) -> Result<(), Failure> {
         while socket(self.port)?.waiting_bytes > 0 {
-            std::thread::yield_now();
+            sleep(SOON);
         }
         self.pool(Some(SAMPLE_FROM)).map(|_| ())
     }

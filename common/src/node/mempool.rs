@@ -12,7 +12,6 @@ use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, 
 use crate::hash::TransactionId;
 use crate::ledger::Account;
 use crate::rules::Rules;
-use crate::signature::address_of;
 use crate::time::Height;
 use crate::transaction::{Payment, Transaction};
 use crate::wire::SubmitResult;
@@ -206,16 +205,17 @@ impl Mempool {
         self.entries.contains_key(id) || self.refused.contains(id)
     }
 
-    /// All that can be said of a transaction before its signature is checked, cheapest first; on success
-    /// its sender.
+    /// All that can be said of a transaction, whose sender is the address of its key, before its signature is
+    /// checked: cheapest first.
     pub fn check_before_signature(
         &self,
         rules: &Rules,
         transaction: &Transaction,
         id: &TransactionId,
+        sender: &Address,
         next_height: Height,
         account_of: impl FnOnce(&Address) -> Account,
-    ) -> Result<Address, MempoolError> {
+    ) -> Result<(), MempoolError> {
         if self.entries.contains_key(id) {
             return Err(MempoolError::Known);
         }
@@ -225,11 +225,9 @@ impl Mempool {
         let payment = &transaction.payment;
         check_form(rules, &transaction.borrowed())?;
         not_expired(payment.valid_until, next_height)?;
-        let sender = address_of(&payment.public_key);
         let bytes = payment.data.len() + payment.public_key.len() + transaction.signature.len() + 100;
-        self.check_place(payment, &sender, account_of(&sender))?;
-        self.check_room(payment, &sender, bytes)?;
-        Ok(sender)
+        self.check_place(payment, sender, account_of(sender))?;
+        self.check_room(payment, sender, bytes)
     }
 
     /// Adds a transaction, checking again what may have changed since its signature check began.

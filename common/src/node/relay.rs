@@ -14,6 +14,7 @@ use crate::address::Address;
 use crate::chain::TipChange;
 use crate::consensus::{CheckedBlock, CheckedTransaction, TransactionError};
 use crate::hash::TransactionId;
+use crate::signature::addresses_of;
 use crate::store::{Store, StoreError};
 use crate::transaction::{Transaction, ids_of};
 use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};
@@ -123,19 +124,28 @@ impl<S: Store> Node<S> {
     ) -> Result<(), StoreError> {
         let (transactions, tickets): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
         let ids = ids_of(&transactions);
-        let heard: Vec<_> = ids.into_iter().zip(transactions).zip(tickets).collect();
+        let senders = addresses_of(transactions.iter().map(|it| &it.payment.public_key[..]));
+        let heard: Vec<_> = ids.into_iter().zip(senders).zip(transactions).zip(tickets).collect();
         let (chain, pool, relay) = (&self.chain, &self.pool, &mut self.relay);
         let next_height = self.tip.height.next();
         // One look at the store for all of them.
         let refused = chain.store().read::<_, StoreError>(|reader| {
             let mut refused = Vec::new();
-            for ((id, transaction), ticket) in heard {
+            for (((id, sender), transaction), ticket) in heard {
                 let account_of = |address: &Address| reader.account(address).unwrap_or_default();
                 let known = relay.in_check.contains_key(&id);
                 let admitted = match pool {
                     _ if known => Err(MempoolError::Known),
                     Some(pool) if relay.unverified.len() < MAX_UNVERIFIED => {
-                        pool.check_before_signature(chain.rules(), &transaction, &id, next_height, account_of)
+                        let rules = chain.rules();
+                        pool.check_before_signature(
+                            rules,
+                            &transaction,
+                            &id,
+                            &sender,
+                            next_height,
+                            account_of,
+                        )
                     }
                     _ => Err(MempoolError::Full),
                 };

@@ -159,6 +159,9 @@ impl Shared {
                 {
                     found(work.template.clone(), hit);
                 }
+                // A scheduler may let even a thread of low priority go on for milliseconds while another waits:
+                // whoever has a block to check or to pass on has it sooner.
+                thread::yield_now();
             }
         }
     }
