@@ -365,3 +365,32 @@ fn a_known_payment_expires_all_the_same() {
     let error = TransactionError::Expired { valid_until: 7, height: Height::new(8) };
     assert_eq!(case.check_knowing(&pool, &StandIn), Err(BodyError::Transaction { index: 0, error }));
 }
+
+#[test]
+fn the_first_wrong_payment_is_reported_whatever_is_wrong_with_it() {
+    #[derive(Clone, Copy)]
+    struct Wrong {
+        late: bool,
+        forged: bool,
+    }
+    let kinds = [(false, false), (true, false), (false, true), (true, true)];
+    let kinds = kinds.map(|(late, forged)| Wrong { late, forged });
+    for choice in 0..4_usize.pow(3) {
+        let drawn = [choice % 4, choice / 4 % 4, choice / 16].map(|kind| kinds[kind]);
+        let mut case = Case::with_payments(0);
+        case.block.header.height = Height::new(8);
+        for (nonce, Wrong { late, forged }) in (0..).zip(drawn) {
+            let valid_until = if late { 7 } else { 8 };
+            let mut transaction = signed(&case.rules, Payment { valid_until, ..one_coin(nonce) });
+            transaction.signature[3] ^= u8::from(forged);
+            case.block.body.transactions.push(transaction);
+        }
+        let first = drawn.iter().position(|wrong| wrong.late || wrong.forged);
+        let expected = first.map(|index| {
+            let expired = TransactionError::Expired { valid_until: 7, height: Height::new(8) };
+            let error = if drawn[index].forged { TransactionError::BadSignature } else { expired };
+            BodyError::Transaction { index, error }
+        });
+        assert_eq!(case.check().err(), expected, "choice {choice}");
+    }
+}
