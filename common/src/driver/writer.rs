@@ -2,6 +2,7 @@
 //! tenths of a second while catching up, and the loop has peers and workers to keep busy meanwhile.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +11,10 @@ use super::Event;
 use crate::chain::Chain;
 use crate::consensus::CheckedBlock;
 use crate::node::Input;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
+
+/// Why a write ended that panicked.
+const DEFECT: &str = "a defect of this program ended a write; nothing is changed";
 
 /// Hands blocks to the thread. The node bounds how many wait: while a batch of a chain that it fetches is written
 /// it offers no more of that chain, and what it mines is one block at a time.
@@ -30,7 +34,10 @@ impl Writer {
         let (running, ended) = mpsc::channel();
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
             for blocks in waiting {
-                let result = chain.connect(&blocks);
+                // The loop waits for every result: a defect must end it with an error, not leave it waiting. The
+                // chain keeps nothing in memory, and a write that is cut short changes nothing.
+                let result = catch_unwind(AssertUnwindSafe(|| chain.connect(&blocks)));
+                let result = result.unwrap_or_else(|_| Err(StoreError::Database(DEFECT.into()).into()));
                 // A loop that has ended wants to hear of nothing; what it handed out is written all the same.
                 let _ = results.blocking_send(Event::Input(Input::Offered { blocks, result }));
             }
