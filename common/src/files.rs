@@ -12,9 +12,12 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
+use zeroize::Zeroizing;
 
 use crate::hash::NetworkId;
 
+/// Random bytes in the name of a temporary file.
+const TEMPORARY_BYTES: usize = 8;
 /// The folder of the programs inside the platform's data directory.
 const FOLDER: &str = "farthing";
 
@@ -50,6 +53,14 @@ pub enum FilesError {
         path: PathBuf,
         /// The most that is read.
         max: u64,
+    },
+    /// Others on this machine can read what is secret.
+    #[error("{path} can be read by others (its mode is {mode:03o}): say `chmod 600 {path}`", path = path.display())]
+    ReadableByOthers {
+        /// Which file.
+        path: PathBuf,
+        /// The file's permission bits.
+        mode: u32,
     },
     /// The system does not say where the user's data belongs.
     #[error("the home directory is not known: name a data directory")]
@@ -137,13 +148,48 @@ pub fn open(path: &Path) -> Result<File, FilesError> {
 
 /// Reads a file of at most `max` bytes that was opened with [`open`]; `path` is for the error's sentence.
 pub fn read_opened(file: File, path: &Path, max: u64) -> Result<Vec<u8>, FilesError> {
-    // The whole capacity at once, so that growing never leaves a copy of a secret behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(max + 1).unwrap_or(0));
+    // The whole capacity at once, so that growing never leaves a copy of a secret behind; nor does a failure.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(max + 1).unwrap_or(0)));
     file.take(max + 1).read_to_end(&mut bytes).map_err(FilesError::io("read", path))?;
     if bytes.len() as u64 > max {
         return Err(FilesError::TooLarge { path: path.to_owned(), max });
     }
-    Ok(bytes)
+    Ok(std::mem::take(&mut *bytes))
+}
+
+/// Fails if a file on a disk can be read, or written, by others than its owner. Pipes and devices have rules of
+/// their own.
+pub fn refuse_if_readable_by_others(file: &File, path: &Path) -> Result<(), FilesError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = file.metadata().map_err(FilesError::io("look at", path))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if metadata.is_file() && mode & 0o077 != 0 {
+            return Err(FilesError::ReadableByOthers { path: path.to_owned(), mode });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (file, path);
+    Ok(())
+}
+
+/// Removes what writers of this file left behind when they were killed, which may be copies of a secret. Whoever
+/// writes the file at this moment fails; so callers hold a lock.
+pub fn remove_leftovers_of(path: &Path) -> Result<(), FilesError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let directory = directory_of(path);
+    for leftover in names_in(directory)? {
+        let random = leftover
+            .strip_prefix('.')
+            .and_then(|rest| rest.strip_prefix(&*name))
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(".tmp"));
+        if random.is_some_and(|random| random.len() == 2 * TEMPORARY_BYTES && hex::decode(random).is_ok()) {
+            remove(&directory.join(leftover))?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file of at most `max` bytes.
@@ -175,7 +221,7 @@ struct Temporary {
 impl Temporary {
     /// Writes and flushes a temporary file beside `path`.
     fn write(path: &Path, contents: &[u8]) -> Result<Self, FilesError> {
-        let mut random = [0; 8];
+        let mut random = [0; TEMPORARY_BYTES];
         getrandom::fill(&mut random)
             .map_err(|error| FilesError::io("name a temporary file for", path)(error.into()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -203,10 +249,7 @@ fn flush_directory_of(path: &Path) -> Result<(), FilesError> {
     // Only Unix opens directories as files; elsewhere the file system's journal has to do.
     #[cfg(unix)]
     {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let directory = directory_of(path);
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(FilesError::io("flush the directory", directory))?;
@@ -214,6 +257,13 @@ fn flush_directory_of(path: &Path) -> Result<(), FilesError> {
     #[cfg(not(unix))]
     let _ = path;
     Ok(())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Lets only the owner read and write what is created.
@@ -402,6 +452,19 @@ mod tests {
         assert!(names_in(&root.path().join("other")).unwrap().is_empty());
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    fn leftovers_of_one_file_are_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let leftover = ".file.0123456789abcdef.tmp";
+        let others =
+            [".file.0123456789abcdeg.tmp", ".file.01.tmp", ".file2.0123456789abcdef.tmp", "file", "file.tmp"];
+        for name in others.iter().chain([&leftover]) {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        remove_leftovers_of(&root.path().join("file")).unwrap();
+        assert_eq!(names_in(root.path()).unwrap(), others);
     }
 
     #[test]

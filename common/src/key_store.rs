@@ -8,15 +8,18 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use crate::address::Address;
-use crate::files::{self, FilesError};
-use crate::keys::{KeyError, PrivateKey, address_of_pem};
+use crate::files::{self, FileLock, FilesError};
+use crate::keys::{KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::passphrase::{Passphrase, PassphraseError, Passphrases};
 
 /// The longest name of a key.
 pub const MAX_KEY_NAME_BYTES: usize = 32;
-/// The longest file of a key: one of 4,096 bits has 3.4 KB; the rest is room for notes before it.
+/// The longest file of a key: one of 4,096 bits has 3.4 KB, 4.4 encrypted; the rest is room for notes before it.
 pub const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 /// What a key's file is called after its name.
 const EXTENSION: &str = ".pem";
+/// The lock that is held while files of keys are changed.
+const LOCK_FILE: &str = ".lock";
 
 /// The name of a key: 1–32 of `A–Z a–z 0–9 . _ -`, not starting with a dot. Nothing that a path could be made
 /// of, and nothing that hides the file.
@@ -100,6 +103,27 @@ pub enum KeyStoreError {
         /// What is wrong with it.
         error: KeyError,
     },
+    /// It is to be encrypted, and is.
+    #[error("the key {name} is encrypted already")]
+    EncryptedAlready {
+        /// Which name.
+        name: KeyName,
+    },
+    /// It is to be decrypted or to get another passphrase, and has none.
+    #[error("the key {name} is not encrypted")]
+    NotEncrypted {
+        /// Which name.
+        name: KeyName,
+    },
+    /// Somebody else is changing keys.
+    #[error("another program is changing the keys in {directory} at this moment", directory = directory.display())]
+    Busy {
+        /// Where keys are.
+        directory: PathBuf,
+    },
+    /// There is no passphrase.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
     /// The file cannot be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -112,6 +136,15 @@ pub struct ListedKey {
     pub name: KeyName,
     /// Its address, or what is wrong with its file.
     pub address: Result<Address, KeyStoreError>,
+}
+
+/// A file of a key that was written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The file, which its name may have been a link to.
+    pub path: PathBuf,
+    /// How many other names (hard links) the old file has: each still leads to what it was.
+    pub other_names: u64,
 }
 
 /// A directory of keys.
@@ -139,36 +172,96 @@ impl KeyStore {
     /// Makes a key and its file, durably and for the owner's eyes alone. An existing file is never touched,
     /// whatever it is; of several who make one name at once exactly one succeeds.
     pub fn create(&self, name: &KeyName, bits: u32) -> Result<(PrivateKey, PathBuf), KeyStoreError> {
-        let path = self.path(name);
-        // Said before the seconds that making a key may take; the file system decides below.
-        if path.symlink_metadata().is_ok() {
-            return Err(KeyStoreError::Exists { name: name.clone(), path });
-        }
-        let key =
-            PrivateKey::generate(bits).map_err(|error| KeyStoreError::Key { path: path.clone(), error })?;
-        files::create_private_directory(&self.directory)?;
-        match files::create_new(&path, key.to_pem().as_bytes()) {
-            Ok(()) => Ok((key, path)),
-            Err(FilesError::Exists { path }) => Err(KeyStoreError::Exists { name: name.clone(), path }),
-            Err(error) => Err(error.into()),
-        }
+        self.refuse_existing(name)?;
+        self.make(name, bits, |key| Ok(key.to_pem()))
     }
 
-    /// Reads a key to sign with: whole, private, and of at least so many bits.
-    pub fn load(&self, name: &KeyName, least_bits: u32) -> Result<PrivateKey, KeyStoreError> {
-        let (path, text) = self.read(name, true)?;
-        let key = PrivateKey::from_pem(&text).and_then(|key| match key.bits() {
-            got if got < least_bits => Err(KeyError::TooSmall { got, least: least_bits }),
-            _ => Ok(key),
-        });
-        key.map_err(|error| KeyStoreError::Key { path, error })
+    /// The same, but the key is never on the disk without encryption. The passphrase is asked for.
+    pub fn create_encrypted(
+        &self,
+        name: &KeyName,
+        bits: u32,
+        passphrases: &Passphrases,
+    ) -> Result<(PrivateKey, PathBuf), KeyStoreError> {
+        self.refuse_existing(name)?;
+        let passphrase = passphrases.get_new(name.as_str())?;
+        self.make(name, bits, |key| key.to_encrypted_pem(&passphrase).map(Zeroizing::new))
+    }
+
+    /// Reads a key to sign with: whole, private, and of at least so many bits. If it is encrypted, its passphrase
+    /// is asked for; of a file that is damaged nothing is asked.
+    pub fn load(
+        &self,
+        name: &KeyName,
+        least_bits: u32,
+        passphrases: &Passphrases,
+    ) -> Result<PrivateKey, KeyStoreError> {
+        let (path, file) = self.parse(name, true)?;
+        if let Ok(public) = file.public_key() {
+            in_file(&path, public.has_bits(least_bits))?;
+        }
+        let key = unlock(name, &path, &file, passphrases)?;
+        in_file(&path, key.public_key().has_bits(least_bits))?;
+        Ok(key)
+    }
+
+    /// The public part of a key of at least so many bits, for somebody who will be paid. If it is not encrypted,
+    /// the key is known to be able to spend that.
+    pub fn public_key(&self, name: &KeyName, least_bits: u32) -> Result<PublicKey, KeyStoreError> {
+        let (path, file) = self.parse(name, true)?;
+        let public = in_file(&path, file.public_key())?.clone();
+        in_file(&path, public.has_bits(least_bits))?;
+        if !file.is_encrypted() {
+            in_file(&path, file.open())?;
+        }
+        Ok(public)
     }
 
     /// The address of a key. Only its public part is looked at, so that a wallet of many keys is listed at
     /// once; whether the key can sign is found out by [`KeyStore::load`].
     pub fn find(&self, name: &KeyName) -> Result<Address, KeyStoreError> {
-        let (path, text) = self.read(name, false)?;
-        address_of_pem(&text).map_err(|error| KeyStoreError::Key { path, error })
+        let (path, file) = self.parse(name, false)?;
+        Ok(in_file(&path, file.public_key())?.address())
+    }
+
+    /// Whether it takes a passphrase to sign with a key.
+    pub fn is_encrypted(&self, name: &KeyName) -> Result<bool, KeyStoreError> {
+        Ok(self.parse(name, false)?.1.is_encrypted())
+    }
+
+    /// Puts a key under a passphrase, which is asked for. Whatever happens, the file is the old one or the new
+    /// one, and no copy of the key stays on the disk that is not encrypted.
+    pub fn encrypt(&self, name: &KeyName, passphrases: &Passphrases) -> Result<Rewritten, KeyStoreError> {
+        let (_lock, path, file) = self.lock(name)?;
+        if file.is_encrypted() {
+            return Err(KeyStoreError::EncryptedAlready { name: name.clone() });
+        }
+        let key = in_file(&path, file.open())?;
+        let passphrase = passphrases.get_new(name.as_str())?;
+        let text = in_file(&path, file.with_encrypted(&key, &passphrase))?;
+        self.rewrite(&path, text.as_bytes())
+    }
+
+    /// Takes the passphrase off a key. Whatever happens, the file is the old one or the new one.
+    pub fn decrypt(&self, name: &KeyName, passphrases: &Passphrases) -> Result<Rewritten, KeyStoreError> {
+        let (_lock, path, file) = self.lock_encrypted(name)?;
+        let key = unlock(name, &path, &file, passphrases)?;
+        self.rewrite(&path, file.with_plain(&key).as_bytes())
+    }
+
+    /// Puts an encrypted key under another passphrase; the key itself stays what it is. The file will say its
+    /// public key also if it did not before.
+    pub fn change_passphrase(
+        &self,
+        name: &KeyName,
+        old: &Passphrases,
+        new: &Passphrases,
+    ) -> Result<Rewritten, KeyStoreError> {
+        let (_lock, path, file) = self.lock_encrypted(name)?;
+        let key = unlock(name, &path, &file, old)?;
+        let passphrase = new.get_new(name.as_str())?;
+        let text = in_file(&path, file.with_encrypted(&key, &passphrase))?;
+        self.rewrite(&path, text.as_bytes())
     }
 
     /// Every key with its address, or with what is wrong with it, by name.
@@ -181,7 +274,73 @@ impl KeyStore {
         Ok(keys)
     }
 
-    /// The text of a key's file; if it is to be `private`, only when nobody else can read it.
+    /// Said before the seconds that making a key may take, and before a passphrase is asked for; the file system
+    /// decides later.
+    fn refuse_existing(&self, name: &KeyName) -> Result<(), KeyStoreError> {
+        let path = self.path(name);
+        match path.symlink_metadata() {
+            Ok(_) => Err(KeyStoreError::Exists { name: name.clone(), path }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn make(
+        &self,
+        name: &KeyName,
+        bits: u32,
+        write: impl FnOnce(&PrivateKey) -> Result<Zeroizing<String>, KeyError>,
+    ) -> Result<(PrivateKey, PathBuf), KeyStoreError> {
+        let path = self.path(name);
+        let key = in_file(&path, PrivateKey::generate(bits))?;
+        let text = in_file(&path, write(&key))?;
+        files::create_private_directory(&self.directory)?;
+        match files::create_new(&path, text.as_bytes()) {
+            Ok(()) => Ok((key, path)),
+            Err(FilesError::Exists { path }) => Err(KeyStoreError::Exists { name: name.clone(), path }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a key's file holds, to be replaced while the lock is held. Nobody is made to wait for it, for whoever
+    /// holds it may be waiting for a user.
+    fn lock(&self, name: &KeyName) -> Result<(FileLock, PathBuf, KeyFile), KeyStoreError> {
+        // Once before, so that where there is no such key there is no lock file either.
+        self.parse(name, true)?;
+        let lock = FileLock::try_acquire(&self.directory.join(LOCK_FILE))?
+            .ok_or_else(|| KeyStoreError::Busy { directory: self.directory.clone() })?;
+        let (path, file) = self.parse(name, true)?;
+        Ok((lock, path, file))
+    }
+
+    fn lock_encrypted(&self, name: &KeyName) -> Result<(FileLock, PathBuf, KeyFile), KeyStoreError> {
+        let locked = self.lock(name)?;
+        match locked.2.is_encrypted() {
+            true => Ok(locked),
+            false => Err(KeyStoreError::NotEncrypted { name: name.clone() }),
+        }
+    }
+
+    /// Replaces the file of a key.
+    fn rewrite(&self, path: &Path, contents: &[u8]) -> Result<Rewritten, KeyStoreError> {
+        let failed = |source| FilesError::Io { action: "look at", path: path.to_owned(), source };
+        // A link stays one: what it leads to is replaced.
+        let path = path.canonicalize().map_err(failed)?;
+        files::remove_leftovers_of(&path)?;
+        #[cfg(unix)]
+        let names = std::os::unix::fs::MetadataExt::nlink(&path.metadata().map_err(failed)?);
+        #[cfg(not(unix))]
+        let names = 1;
+        files::replace(&path, contents)?;
+        Ok(Rewritten { path, other_names: names.saturating_sub(1) })
+    }
+
+    /// What a key's file holds; if it is to be `private`, only when nobody else can read it.
+    fn parse(&self, name: &KeyName, private: bool) -> Result<(PathBuf, KeyFile), KeyStoreError> {
+        let (path, text) = self.read(name, private)?;
+        let file = in_file(&path, KeyFile::parse(&text))?;
+        Ok((path, file))
+    }
+
     fn read(&self, name: &KeyName, private: bool) -> Result<(PathBuf, Zeroizing<String>), KeyStoreError> {
         let path = self.path(name);
         let file = files::open(&path).map_err(|error| match path.symlink_metadata() {
@@ -190,21 +349,12 @@ impl KeyStore {
             }
             _ => error.into(),
         })?;
-        #[cfg(unix)]
         if private {
-            use std::os::unix::fs::PermissionsExt;
-            let metadata = file.metadata().map_err(|source| FilesError::Io {
-                action: "look at",
-                path: path.clone(),
-                source,
+            files::refuse_if_readable_by_others(&file, &path).map_err(|error| match error {
+                FilesError::ReadableByOthers { path, mode } => KeyStoreError::ReadableByOthers { path, mode },
+                error => error.into(),
             })?;
-            let mode = metadata.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(KeyStoreError::ReadableByOthers { path, mode });
-            }
         }
-        #[cfg(not(unix))]
-        let _ = private;
         match String::from_utf8(files::read_opened(file, &path, MAX_KEY_FILE_BYTES)?) {
             Ok(text) => Ok((path, Zeroizing::new(text))),
             Err(error) => {
@@ -214,6 +364,32 @@ impl KeyStore {
             }
         }
     }
+}
+
+/// The key of a file, whose passphrase is asked for if it has one: again, if a user can answer again.
+fn unlock(
+    name: &KeyName,
+    path: &Path,
+    file: &KeyFile,
+    passphrases: &Passphrases,
+) -> Result<PrivateKey, KeyStoreError> {
+    if !file.is_encrypted() {
+        return in_file(path, file.open());
+    }
+    let mut attempts = passphrases.attempts();
+    loop {
+        let passphrase: Passphrase = passphrases.get(name.as_str())?;
+        match file.unlock(&passphrase) {
+            Err(KeyError::WrongPassphrase { .. }) if attempts > 1 => passphrases.tell_wrong(),
+            outcome => return in_file(path, outcome),
+        }
+        attempts -= 1;
+    }
+}
+
+/// Says in which file a key is that is of no use.
+fn in_file<T>(path: &Path, outcome: Result<T, KeyError>) -> Result<T, KeyStoreError> {
+    outcome.map_err(|error| KeyStoreError::Key { path: path.to_owned(), error })
 }
 
 #[cfg(test)]

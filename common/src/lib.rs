@@ -9,11 +9,13 @@
 //! 4. state: [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
 //!    [`driver`] (the event loop that joins the two);
-//! 6. for the programs' edges: [`settings`], [`files`], [`key_store`], [`text`].
+//! 6. for the programs' edges: [`settings`], [`files`], [`passphrase`], [`key_store`], [`process`],
+//!    [`text`].
 //!
 //! What every byte means is written in [`protocol`].
 //!
-//! Nothing here prints, exits, or reads a clock, but for [`net`] and [`time::Timestamp::from_system_clock`].
+//! Nothing here prints, exits, or reads a clock, but for [`net`], [`time::Timestamp::from_system_clock`],
+//! and the question for a passphrase on a terminal, which a program asks for by [`passphrase`].
 
 pub mod address;
 pub mod amount;
@@ -32,8 +34,10 @@ pub mod ledger;
 pub mod merkle;
 pub mod net;
 pub mod node;
+pub mod passphrase;
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}
+pub mod process;
 pub mod rules;
 pub mod settings;
 pub mod signature;

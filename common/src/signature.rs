@@ -67,9 +67,14 @@ pub fn modulus_bits(modulus: &[u8]) -> Option<u32> {
 /// The address of a modulus that has passed [`modulus_bits`]: SHA-256 of its DER `SubjectPublicKeyInfo`
 /// (RFC 8017, appendix A.1; RFC 5280, section 4.1).
 pub fn address_of(modulus: &[u8]) -> Address {
+    Address::from_bytes(sha256(&[&key_info_of(modulus)]))
+}
+
+/// The DER `SubjectPublicKeyInfo` of a modulus that has passed [`modulus_bits`].
+pub(crate) fn key_info_of(modulus: &[u8]) -> Vec<u8> {
     let mut key_info = Vec::with_capacity(modulus.len() + 64);
     write_key_info(modulus, &mut key_info);
-    Address::from_bytes(sha256(&[&key_info]))
+    key_info
 }
 
 /// The addresses of many moduli, hashed together.

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use common::amount::{Amount, ParseAmountError};
@@ -29,6 +30,12 @@ pub enum Command {
         /// What to call it: 1–32 of A–Z a–z 0–9 . _ -, not starting with a dot
         #[arg(value_name = "NAME")]
         key: KeyName,
+        /// Put it under a passphrase, without which nobody can spend from it
+        #[arg(long)]
+        encrypt: bool,
+        /// Take the passphrase from the first line of FILE, which has to be yours alone, and do not ask for it
+        #[arg(long, value_name = "FILE", requires = "encrypt")]
+        passphrase_file: Option<PathBuf>,
     },
     /// Show all keys with their balances, pending payments and addresses
     ListAddresses,
@@ -53,6 +60,10 @@ pub enum Command {
         /// Wait until a block holds the payment
         #[arg(long)]
         wait: bool,
+        /// Take the passphrase of an encrypted key from the first line of FILE, which has to be yours alone, and
+        /// do not ask for it
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
     /// Follow the network: fetch and verify its chain, and tell what happens to the keys here
     Sync {
@@ -68,6 +79,41 @@ pub enum Command {
         /// The most confirmed payments to show: the newest
         #[arg(long, value_name = "NUMBER", default_value = HISTORY_LIMIT)]
         limit: usize,
+    },
+    /// Put a key under a passphrase, without which nobody can spend from it
+    ///
+    /// Balances and history are shown, the chain is followed and rewards are received without the passphrase.
+    /// Nobody can recover it: who forgets it has lost the coins. Copies of the file that were made before stay
+    /// as they are.
+    Encrypt {
+        /// Which key: its name, or its address
+        #[arg(required_unless_present = "all")]
+        key: Option<Party>,
+        /// All keys that are not encrypted yet, with one passphrase
+        #[arg(long, conflicts_with = "key")]
+        all: bool,
+        /// Take the passphrase from the first line of FILE, which has to be yours alone, and do not ask for it
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Take the passphrase off a key: whoever gets its file can spend again
+    Decrypt {
+        /// Which key: its name, or its address
+        key: Party,
+        /// Take the passphrase from the first line of FILE, which has to be yours alone, and do not ask for it
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Put an encrypted key under another passphrase
+    ChangePassphrase {
+        /// Which key: its name, or its address
+        key: Party,
+        /// Take the present passphrase from the first line of FILE, which has to be yours alone
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Take the new passphrase from the first line of FILE, which has to be yours alone
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: Option<PathBuf>,
     },
 }
 
@@ -104,6 +150,9 @@ mod tests {
         assert!(sentence(&["send", "a", "1", "b", "--fee", "x"]).starts_with("\"x\" is not an amount"));
         let mistyped = "Ab".repeat(32);
         assert!(sentence(&["send", "a", "1", &mistyped]).contains("typing error"));
+        assert!(sentence(&["encrypt"]).contains("<KEY|--all>") || sentence(&["encrypt"]).contains("<KEY>"));
+        assert!(sentence(&["encrypt", "alice", "--all"]).contains("cannot be used with"));
+        assert!(sentence(&["new-address", "a", "--passphrase-file", "f"]).contains("--encrypt"));
         assert!(sentence(&["history", "--limit", "many"]).contains("'many' for '--limit <NUMBER>'"));
         assert!(
             sentence(&["send", "a", "1", "b", "--valid-for", "0"]).contains("'0' for '--valid-for <BLOCKS>'")

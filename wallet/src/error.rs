@@ -10,6 +10,7 @@ use common::files::FilesError;
 use common::hash::TransactionId;
 use common::key_store::{KeyName, KeyStoreError};
 use common::net::BroadcastError;
+use common::passphrase::PassphraseError;
 use common::rules::MAX_DATA_BYTES;
 use common::settings::SettingsError;
 use common::store::StoreError;
@@ -55,6 +56,8 @@ pub enum WalletError {
     #[error(transparent)]
     Keys(#[from] KeyStoreError),
     #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    #[error(transparent)]
     Files(#[from] FilesError),
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -99,6 +102,7 @@ impl WalletError {
             | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::Keys(_)
+            | Self::Passphrase(_)
             | Self::Files(_)
             | Self::Store(_)
             | Self::NobodyHeard { .. }
@@ -116,6 +120,18 @@ impl WalletError {
         match self {
             Self::UnknownAddress { .. } | Self::Keys(KeyStoreError::Unknown { .. }) => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
+            }
+            Self::Keys(KeyStoreError::Passphrase(error)) | Self::Passphrase(error) => match error {
+                PassphraseError::NoTerminal => {
+                    Some("--passphrase-file FILE takes it from the first line of a file that is yours alone")
+                }
+                _ => None,
+            },
+            Self::Keys(KeyStoreError::EncryptedAlready { .. }) => {
+                Some("`wallet change-passphrase NAME` puts it under another passphrase")
+            }
+            Self::Keys(KeyStoreError::NotEncrypted { .. }) => {
+                Some("`wallet encrypt NAME` puts it under a passphrase")
             }
             Self::Store(StoreError::Damaged { .. })
             | Self::Driver(DriverError::Store(StoreError::Damaged { .. })) => Some(

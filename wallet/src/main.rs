@@ -6,6 +6,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use common::passphrase::Passphrases;
+use common::process::hide_memory;
 use common::settings::{Loaded, environment};
 use common::text::with_causes;
 use common::time::Timestamp;
@@ -32,6 +34,7 @@ const AGENT: &str = concat!("farthing-wallet/", env!("CARGO_PKG_VERSION"));
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => match cli::says_all(&error) {
@@ -66,14 +69,30 @@ fn run(cli: Cli) -> Result<(), WalletError> {
     let now = Timestamp::from_system_clock();
     let open = || Wallet::open(&settings.data_dir, rules.clone());
     let result = match cli.command {
-        Command::NewAddress { key } => commands::new_address::new_address(&open()?, &key, &mut notes)?,
+        Command::NewAddress { key, encrypt, passphrase_file } => {
+            let passphrases = encrypt.then(|| Passphrases::from_flag(passphrase_file));
+            commands::new_address::new_address(&open()?, &key, passphrases.as_ref(), &mut notes)?
+        }
         Command::ListAddresses => commands::list_addresses::list_addresses(&open()?, now, &mut notes)?,
         Command::History { key, limit } => {
             commands::history::history(&open()?, key.as_ref(), limit, &mut notes)?
         }
-        Command::Send { from, amount, to, fee, data, valid_for, wait } => {
+        Command::Encrypt { key, all: _, passphrase_file } => {
+            let passphrases = Passphrases::from_flag(passphrase_file);
+            commands::encrypt::encrypt(&open()?, key.as_ref(), &passphrases, &mut notes)?
+        }
+        Command::Decrypt { key, passphrase_file } => {
+            let passphrases = Passphrases::from_flag(passphrase_file);
+            commands::decrypt::decrypt(&open()?, &key, &passphrases)?
+        }
+        Command::ChangePassphrase { key, passphrase_file, new_passphrase_file } => {
+            let [old, new] = [passphrase_file, new_passphrase_file].map(Passphrases::from_flag);
+            commands::change_passphrase::change_passphrase(&open()?, &key, &old, &new, &mut notes)?
+        }
+        Command::Send { from, amount, to, fee, data, valid_for, wait, passphrase_file } => {
             let data = data.unwrap_or_default().into_bytes();
-            let request = Request { from, amount, to, fee, data, valid_for };
+            let passphrases = Passphrases::from_flag(passphrase_file);
+            let request = Request { from, amount, to, fee, data, valid_for, passphrases };
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);

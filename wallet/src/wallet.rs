@@ -172,7 +172,7 @@ mod tests {
     use super::*;
     use crate::commands::list_addresses::list_addresses;
     use crate::commands::send::{Request, send};
-    use crate::commands::testing::ignore;
+    use crate::commands::testing::{ignore, no_passphrase};
 
     #[test]
     fn a_wallet_opens_what_its_data_directory_holds_and_creates_nothing() {
@@ -197,6 +197,7 @@ mod tests {
             fee: None,
             data: Vec::new(),
             valid_for: None,
+            passphrases: no_passphrase(),
         };
         let sent = send(&wallet, &request, &mut ignore).unwrap();
         let kept = common::files::names_in(&data.outbox("test", &rules.network_id())).unwrap();

@@ -1,5 +1,5 @@
 use std::fs;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 
 use tempfile::TempDir;
 
@@ -13,6 +13,33 @@ fn store() -> (TempDir, KeyStore) {
 
 fn name(text: &str) -> KeyName {
     text.parse().unwrap()
+}
+
+/// For keys that need no passphrase: asking would fail.
+fn nobody() -> Passphrases {
+    Passphrases::File("/nonexistent".into())
+}
+
+fn passphrase(text: &str) -> Passphrases {
+    Passphrases::Known(Passphrase::new(Zeroizing::new(text.as_bytes().to_vec())).unwrap())
+}
+
+/// A store with the key `alice`, made once for all tests.
+fn store_with_alice() -> (TempDir, KeyStore) {
+    static PEM: OnceLock<String> = OnceLock::new();
+    let pem = PEM.get_or_init(|| PrivateKey::generate(2048).unwrap().to_pem().to_string());
+    let (root, store) = store();
+    files::create_private_directory(store.directory()).unwrap();
+    files::create_new(&store.path(&name("alice")), pem.as_bytes()).unwrap();
+    (root, store)
+}
+
+fn contents(store: &KeyStore, key: &str) -> String {
+    fs::read_to_string(store.path(&name(key))).unwrap()
+}
+
+fn is_wrong_passphrase(error: &KeyStoreError) -> bool {
+    matches!(error, KeyStoreError::Key { error: KeyError::WrongPassphrase { checked: true }, .. })
 }
 
 #[test]
@@ -35,7 +62,7 @@ fn a_created_key_is_private_found_and_loaded() {
     let (key, path) = store.create(&name("alice"), 2048).unwrap();
     assert_eq!(path, store.directory().join("alice.pem"));
     assert_eq!(store.find(&name("alice")).unwrap(), key.address());
-    assert_eq!(store.load(&name("alice"), 2048).unwrap().address(), key.address());
+    assert_eq!(store.load(&name("alice"), 2048, &nobody()).unwrap().address(), key.address());
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -46,9 +73,9 @@ fn a_created_key_is_private_found_and_loaded() {
     let before = fs::read(&path).unwrap();
     assert!(matches!(store.create(&name("alice"), 2048), Err(KeyStoreError::Exists { .. })));
     assert_eq!(fs::read(&path).unwrap(), before);
-    assert!(matches!(store.load(&name("bob"), 2048), Err(KeyStoreError::Unknown { .. })));
+    assert!(matches!(store.load(&name("bob"), 2048, &nobody()), Err(KeyStoreError::Unknown { .. })));
     assert!(matches!(
-        store.load(&name("alice"), 3072),
+        store.load(&name("alice"), 3072, &nobody()),
         Err(KeyStoreError::Key { error: KeyError::TooSmall { got: 2048, least: 3072 }, .. })
     ));
 }
@@ -107,15 +134,154 @@ fn a_key_that_others_can_read_is_not_signed_with() {
     let (key, path) = store.create(&name("alice"), 2048).unwrap();
     symlink(&path, store.path(&name("link"))).unwrap();
     symlink("nowhere", store.path(&name("broken"))).unwrap();
-    assert_eq!(store.load(&name("link"), 2048).unwrap().address(), key.address());
-    let broken = store.load(&name("broken"), 2048).unwrap_err();
+    assert_eq!(store.load(&name("link"), 2048, &nobody()).unwrap().address(), key.address());
+    let broken = store.load(&name("broken"), 2048, &nobody()).unwrap_err();
     assert!(matches!(broken, KeyStoreError::Files(FilesError::Io { .. })));
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     for key_name in ["alice", "link"] {
-        let error = store.load(&name(key_name), 2048).unwrap_err();
+        let error = store.load(&name(key_name), 2048, &nobody()).unwrap_err();
         assert!(matches!(error, KeyStoreError::ReadableByOthers { mode: 0o640, .. }));
         assert!(error.to_string().contains("chmod 600 "), "{error}");
     }
     assert_eq!(store.find(&name("alice")).unwrap(), key.address());
+}
+
+#[test]
+fn a_key_is_encrypted_in_place_gets_another_passphrase_and_is_decrypted() {
+    let (_root, store) = store_with_alice();
+    let (alice, plain) = (name("alice"), contents(&store, "alice"));
+    let address = store.find(&alice).unwrap();
+    let rewritten = store.encrypt(&alice, &passphrase("first")).unwrap();
+    assert_eq!(rewritten, Rewritten { path: store.path(&alice).canonicalize().unwrap(), other_names: 0 });
+    let encrypted = contents(&store, "alice");
+    assert!(!encrypted.contains("BEGIN PRIVATE KEY"), "{encrypted}");
+    assert!(store.is_encrypted(&alice).unwrap());
+    // What needs no private key asks for no passphrase.
+    assert_eq!(store.find(&alice).unwrap(), address);
+    assert_eq!(store.public_key(&alice, 2048).unwrap().address(), address);
+    assert_eq!(store.list().unwrap()[0].address.as_ref().unwrap(), &address);
+    assert_eq!(store.load(&alice, 2048, &passphrase("first")).unwrap().address(), address);
+    assert!(matches!(store.load(&alice, 2048, &nobody()), Err(KeyStoreError::Passphrase(_))));
+    let wrong = store.load(&alice, 2048, &passphrase("second")).unwrap_err();
+    assert!(is_wrong_passphrase(&wrong) && wrong.to_string().ends_with("the passphrase is wrong"), "{wrong}");
+    assert!(matches!(
+        store.encrypt(&alice, &passphrase("second")),
+        Err(KeyStoreError::EncryptedAlready { .. })
+    ));
+
+    let (first, second) = (passphrase("first"), passphrase("second"));
+    assert!(is_wrong_passphrase(&store.change_passphrase(&alice, &second, &second).unwrap_err()));
+    assert_eq!(contents(&store, "alice"), encrypted);
+    store.change_passphrase(&alice, &first, &second).unwrap();
+    assert!(is_wrong_passphrase(&store.decrypt(&alice, &first).unwrap_err()));
+    assert!(store.is_encrypted(&alice).unwrap());
+    store.decrypt(&alice, &second).unwrap();
+    assert_eq!(contents(&store, "alice"), plain);
+    for outcome in [store.decrypt(&alice, &nobody()), store.change_passphrase(&alice, &nobody(), &nobody())] {
+        assert!(matches!(outcome, Err(KeyStoreError::NotEncrypted { .. })));
+    }
+    assert_eq!(files::names_in(store.directory()).unwrap(), [LOCK_FILE, "alice.pem"]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(store.path(&alice)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_key_can_be_encrypted_from_its_first_moment() {
+    let (_root, store) = store();
+    let (key, path) = store.create_encrypted(&name("alice"), 2048, &passphrase("first")).unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains("BEGIN ENCRYPTED PRIVATE KEY"));
+    assert_eq!(store.load(&name("alice"), 2048, &passphrase("first")).unwrap().address(), key.address());
+    // Nobody is asked for the passphrase of a key that exists, or that is too small.
+    assert!(matches!(
+        store.create_encrypted(&name("alice"), 2048, &nobody()),
+        Err(KeyStoreError::Exists { .. })
+    ));
+    let too_small = KeyError::TooSmall { got: 2048, least: 3072 };
+    for error in [
+        store.load(&name("alice"), 3072, &nobody()).map(drop),
+        store.public_key(&name("alice"), 3072).map(drop),
+    ] {
+        assert!(matches!(error, Err(KeyStoreError::Key { error, .. }) if error == too_small));
+    }
+}
+
+#[test]
+fn nobody_is_asked_for_the_passphrase_of_a_damaged_file() {
+    let (_root, store) = store_with_alice();
+    let alice = name("alice");
+    store.encrypt(&alice, &passphrase("first")).unwrap();
+    let text = contents(&store, "alice");
+    let place = text.len() - 100;
+    let other = if text.as_bytes()[place] == b'A' { "B" } else { "A" };
+    fs::write(store.path(&alice), text[..place].to_owned() + other + &text[place + 1..]).unwrap();
+    let damaged = store.load(&alice, 2048, &nobody()).unwrap_err();
+    assert!(matches!(&damaged, KeyStoreError::Key { error: KeyError::Damaged { .. }, .. }), "{damaged}");
+    assert!(damaged.to_string().contains("restore it from a backup"), "{damaged}");
+    assert!(matches!(store.decrypt(&alice, &nobody()), Err(KeyStoreError::Key { .. })));
+    assert!(matches!(store.list().unwrap()[0].address, Err(KeyStoreError::Key { .. })));
+}
+
+#[test]
+fn nothing_is_changed_where_there_is_nothing_to_change_or_somebody_else_changes_it() {
+    let (_root, store) = store();
+    let alice = name("alice");
+    for outcome in [
+        store.encrypt(&alice, &nobody()),
+        store.decrypt(&alice, &nobody()),
+        store.change_passphrase(&alice, &nobody(), &nobody()),
+    ] {
+        assert!(matches!(outcome, Err(KeyStoreError::Unknown { .. })));
+    }
+    assert!(!store.directory().exists(), "a directory was made");
+
+    let (_root, store) = store_with_alice();
+    let before = contents(&store, "alice");
+    assert!(matches!(store.encrypt(&alice, &nobody()), Err(KeyStoreError::Passphrase(_))));
+    let _held = FileLock::try_acquire(&store.directory().join(LOCK_FILE)).unwrap().unwrap();
+    assert!(matches!(store.encrypt(&alice, &passphrase("x")), Err(KeyStoreError::Busy { .. })));
+    assert_eq!(contents(&store, "alice"), before);
+}
+
+#[test]
+fn no_plain_copy_of_an_encrypted_key_is_left() {
+    let (root, store) = store_with_alice();
+    let alice = name("alice");
+    // What a `new-address` or `decrypt` that was killed leaves behind, as a copy and as another name.
+    let path = store.path(&alice);
+    fs::copy(&path, path.with_file_name(".alice.pem.0123456789abcdef.tmp")).unwrap();
+    fs::hard_link(&path, path.with_file_name(".alice.pem.fedcba9876543210.tmp")).unwrap();
+    assert_eq!(store.encrypt(&alice, &passphrase("x")).unwrap().other_names, 0);
+    assert_eq!(files::names_in(store.directory()).unwrap(), [LOCK_FILE, "alice.pem"]);
+    store.decrypt(&alice, &passphrase("x")).unwrap();
+    fs::hard_link(&path, root.path().join("backup")).unwrap();
+    assert_eq!(store.encrypt(&alice, &passphrase("x")).unwrap().other_names, 1, "the user has to be told");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_a_key_stays_one_and_what_it_leads_to_is_encrypted() {
+    let (root, store) = store_with_alice();
+    let elsewhere = root.path().join("elsewhere.pem");
+    fs::rename(store.path(&name("alice")), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, store.path(&name("alice"))).unwrap();
+    let rewritten = store.encrypt(&name("alice"), &passphrase("x")).unwrap();
+    assert_eq!(rewritten.path, elsewhere.canonicalize().unwrap());
+    assert!(store.path(&name("alice")).symlink_metadata().unwrap().is_symlink());
+    assert!(!fs::read_to_string(&elsewhere).unwrap().contains("BEGIN PRIVATE KEY"));
+}
+
+#[test]
+fn a_damaged_key_is_not_fit_to_be_paid() {
+    let (_root, store) = store_with_alice();
+    let text = contents(&store, "alice");
+    assert!(store.public_key(&name("alice"), 2048).is_ok());
+    // Another character in the middle of the private numbers.
+    let place = text.len() - 700;
+    let other = if text.as_bytes()[place] == b'A' { "B" } else { "A" };
+    fs::write(store.path(&name("alice")), text[..place].to_owned() + other + &text[place + 1..]).unwrap();
+    assert!(matches!(store.public_key(&name("alice"), 2048), Err(KeyStoreError::Key { .. })));
 }

@@ -3,6 +3,7 @@
 
 use common::amount::Amount;
 use common::hash::TransactionId;
+use common::passphrase::Passphrases;
 use common::rules::MAX_DATA_BYTES;
 use common::store::{Store, Tip};
 use common::transaction::{Payment, Transaction, TransactionVersion};
@@ -22,6 +23,8 @@ pub struct Request {
     pub data: Vec<u8>,
     /// For how many blocks after the present tip; `None`: for ever.
     pub valid_for: Option<u32>,
+    /// Asked if the sender's key is encrypted.
+    pub passphrases: Passphrases,
 }
 
 /// A payment that is in the outbox.
@@ -37,11 +40,12 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     let needed = check_request(wallet, request, fee)?;
     let to = wallet.address_of(&request.to)?;
     let sender = wallet.key_of(&request.from)?;
-    let key = wallet.keys.load(&sender, wallet.rules.key_size)?;
-    let from = key.address();
     if wallet.chain.is_none() {
         return Err(WalletError::NeverSynced { network: wallet.rules.name.clone() });
     }
+    // Here, and not while others wait for the outbox, a user may be asked for a passphrase.
+    let key = wallet.keys.load(&sender, wallet.rules.key_size, &request.passphrases)?;
+    let from = key.address();
 
     // Whoever else is sending waits from here until the payment is in the outbox: no nonce is used twice, and
     // nothing is spent twice.
@@ -145,7 +149,7 @@ mod tests {
         scene.mine_for("bob");
         assert_eq!(scene.balance("bob"), Amount::from_coins(20));
         assert_eq!(
-            scene.wallet.keys.load(&"alice".parse().unwrap(), 2048).unwrap().address(),
+            scene.wallet.keys.public_key(&"alice".parse().unwrap(), 2048).unwrap().address(),
             scene.address("alice")
         );
     }

@@ -12,6 +12,7 @@ use common::files::{create_new, create_private_directory};
 use common::hash::BlockId;
 use common::key_store::KeyStore;
 use common::keys::PrivateKey;
+use common::passphrase::{Passphrase, Passphrases};
 use common::rules::Rules;
 use common::signature::RsaVerifier;
 use common::store::Store;
@@ -31,6 +32,16 @@ pub struct Scene {
 
 /// For tests that do not look at notes.
 pub fn ignore(_: &str) {}
+
+/// For keys that are not encrypted: asking for a passphrase fails.
+pub fn no_passphrase() -> Passphrases {
+    Passphrases::File("/nonexistent".into())
+}
+
+/// A passphrase that is known.
+pub fn passphrase(text: &str) -> Passphrases {
+    Passphrases::Known(Passphrase::new(text.as_bytes().to_vec().into()).unwrap())
+}
 
 /// Two keys, made once for all tests: that takes a while.
 fn pems() -> &'static [String; 2] {
@@ -99,6 +110,7 @@ impl Scene {
             fee: Some(fee.parse().unwrap()),
             data: Vec::new(),
             valid_for: None,
+            passphrases: no_passphrase(),
         }
     }
 

@@ -1,0 +1,153 @@
+//! PEM, the text form of keys (RFC 7468): blocks of base64 between a BEGIN and an END line. Called by
+//! [`super::file`].
+//!
+//! Written for secrets: the base64 is decoded in constant time, and no buffer is left behind that was not
+//! overwritten with zeros. Lines may be of any length and end in any way, for editors and mail change that.
+
+use base64ct::{Base64, Encoding};
+use zeroize::Zeroizing;
+
+const DASHES: &str = "-----";
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+/// How many characters of base64 are written to a line.
+const LINE: usize = 64;
+
+/// What stands between a BEGIN and an END line.
+pub struct Block {
+    /// What the two lines call it.
+    pub label: String,
+    /// Whether headers precede the base64, as before PKCS#8: they told that, and how, it is encrypted.
+    pub has_headers: bool,
+    /// The decoded contents.
+    pub der: Zeroizing<Vec<u8>>,
+}
+
+/// All blocks of a text. What stands before, between and after them is passed over.
+pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
+    let (mut blocks, mut lines) = (Vec::new(), text.lines().map(str::trim));
+    while let Some(line) = lines.next() {
+        let Some(label) = label_of(line, BEGIN) else { continue };
+        // The whole capacity at once, so that growing never leaves a copy behind.
+        let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
+        let mut has_headers = false;
+        loop {
+            let line = lines.next().ok_or_else(|| format!("the END line of its {label} is missing"))?;
+            match label_of(line, END) {
+                Some(ended) if ended == label => break,
+                Some(_) => return Err(format!("its {label} has the END line of something else")),
+                None if line.starts_with(DASHES) => {
+                    return Err(format!("the END line of its {label} is missing"));
+                }
+                None if line.contains(':') => has_headers = true,
+                None => base64.push_str(line),
+            }
+        }
+        let mut der = Zeroizing::new(vec![0; base64.len() / 4 * 3]);
+        let length = match Base64::decode(base64.as_bytes(), &mut der) {
+            Ok(decoded) => decoded.len(),
+            // The lines of an old encrypted key are told by their headers, not by what they hold.
+            Err(_) if has_headers => 0,
+            Err(_) => return Err(format!("its {label} is not whole base64")),
+        };
+        der.truncate(length);
+        blocks.push(Block { label: label.to_owned(), has_headers, der });
+    }
+    Ok(blocks)
+}
+
+/// The lines before the first block, as they are.
+pub fn notes_of(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().take_while(|line| label_of(line.trim(), BEGIN).is_none())
+}
+
+/// Appends a block. What it is appended to should have [`encoded_bytes`] of room.
+pub fn push_block(label: &str, der: &[u8], text: &mut String) {
+    let mut base64 = Zeroizing::new(vec![0; Base64::encoded_len(der)]);
+    let base64 = Base64::encode(der, &mut base64).expect("the buffer has the length of the encoding");
+    text.extend([BEGIN, label, DASHES, "\n"]);
+    let mut rest = base64;
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(LINE));
+        text.extend([line, "\n"]);
+        rest = after;
+    }
+    text.extend([END, label, DASHES, "\n"]);
+}
+
+/// At least as many bytes as [`push_block`] appends.
+pub fn encoded_bytes(label: &str, der: &[u8]) -> usize {
+    let base64 = Base64::encoded_len(der);
+    base64 + base64 / LINE + 2 * (BEGIN.len() + label.len() + DASHES.len() + 1)
+}
+
+fn label_of<'l>(line: &'l str, start: &str) -> Option<&'l str> {
+    line.strip_prefix(start)?.strip_suffix(DASHES)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error(text: &str) -> String {
+        blocks_of(text).err().expect("the text is damaged")
+    }
+
+    #[test]
+    fn several_blocks_are_read_and_text_around_them_is_passed_over() {
+        let text = "a note: x\n-----BEGIN A-----\nAQI=\n-----END A-----\nbetween\n  -----BEGIN B-----\r\nAw==\r\n-----END B-----";
+        let blocks = blocks_of(text).unwrap();
+        let shown: Vec<_> = blocks.iter().map(|block| (block.label.as_str(), block.der.as_slice())).collect();
+        assert_eq!(shown, [("A", &[1, 2][..]), ("B", &[3])]);
+        assert_eq!(notes_of(text).collect::<Vec<_>>(), ["a note: x"]);
+        assert!(blocks_of("nothing\nat all").unwrap().is_empty());
+    }
+
+    #[test]
+    fn damage_is_named() {
+        assert_eq!(error("-----BEGIN A-----\nAQI=\n"), "the END line of its A is missing");
+        assert_eq!(error("-----BEGIN A-----\nAQI=\n-----END A----\n"), "the END line of its A is missing");
+        assert_eq!(
+            error("-----BEGIN A-----\nAQI=\n-----END B-----\n"),
+            "its A has the END line of something else"
+        );
+        assert_eq!(error("-----BEGIN A-----\nAQ\n-----BEGIN B-----\n"), "the END line of its A is missing");
+        for base64 in ["AQI", "AQ=I", "A?I=", "AQ==AQI="] {
+            assert_eq!(
+                error(&format!("-----BEGIN A-----\n{base64}\n-----END A-----\n")),
+                "its A is not whole base64"
+            );
+        }
+    }
+
+    #[test]
+    fn headers_are_noticed() {
+        let text = "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n\nAQI=\n-----END A-----\n";
+        assert!(blocks_of(text).unwrap()[0].has_headers);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_here_and_elsewhere(der in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut text = String::with_capacity(encoded_bytes("A KEY", &der));
+            let room = text.capacity();
+            push_block("A KEY", &der, &mut text);
+            prop_assert_eq!(text.capacity(), room, "it had to grow");
+            let blocks = blocks_of(&text).unwrap();
+            prop_assert_eq!(blocks[0].der.as_slice(), der.as_slice());
+            if !der.is_empty() {
+                let elsewhere = ::pem::parse(&text).unwrap();
+                prop_assert_eq!(elsewhere.contents(), der.as_slice());
+                let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
+                prop_assert_eq!(::pem::encode_config(&::pem::Pem::new("A KEY", der), config), text);
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(-----(BEGIN|END) [AB]-----|[A-Za-z0-9+/=: ]{0,9}|\n|\r){0,30}") {
+            let _ = blocks_of(&text);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `wallet change-passphrase NAME`: puts an encrypted key under another passphrase.
+
+use common::passphrase::Passphrases;
+use common::store::Store;
+
+use super::encrypt::tell_of_other_names;
+use crate::error::WalletError;
+use crate::output::Notes;
+use crate::wallet::{Party, Wallet};
+
+/// Encrypts a key anew, in place. The key is never on the disk without encryption.
+pub fn change_passphrase<S: Store>(
+    wallet: &Wallet<S>,
+    which: &Party,
+    old: &Passphrases,
+    new: &Passphrases,
+    notes: &mut Notes,
+) -> Result<String, WalletError> {
+    let name = wallet.key_of(which)?;
+    let rewritten = wallet.keys.change_passphrase(&name, old, new)?;
+    tell_of_other_names(&name, &rewritten, notes);
+    Ok(format!(
+        "Key Name  {name}\nFile      {}, encrypted anew\nThe old passphrase opens copies of the file from before, \
+         such as backups, and nothing else.",
+        rewritten.path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{Scene, ignore, no_passphrase, passphrase};
+
+    #[test]
+    fn the_new_passphrase_opens_the_key_and_the_old_one_does_not() {
+        let scene = Scene::new();
+        let (name, party) = ("alice".parse().unwrap(), "alice".parse().unwrap());
+        let (old, new) = (passphrase("old"), passphrase("new"));
+        scene.wallet.keys.encrypt(&name, &old).unwrap();
+        let change = |old, new| change_passphrase(&scene.wallet, &party, old, new, &mut ignore);
+        assert!(change(&new, &no_passphrase()).is_err(), "the new one is not asked for");
+        assert!(change(&old, &no_passphrase()).is_err());
+        assert!(change(&old, &new).unwrap().contains("encrypted anew"));
+        assert!(scene.wallet.keys.load(&name, 2048, &old).is_err());
+        assert!(scene.wallet.keys.load(&name, 2048, &new).is_ok());
+    }
+}

@@ -1,0 +1,44 @@
+//! `wallet decrypt NAME`: takes the passphrase off a key.
+
+use common::passphrase::Passphrases;
+use common::store::Store;
+
+use crate::error::WalletError;
+use crate::wallet::{Party, Wallet};
+
+/// Decrypts a key in place.
+pub fn decrypt<S: Store>(
+    wallet: &Wallet<S>,
+    which: &Party,
+    passphrases: &Passphrases,
+) -> Result<String, WalletError> {
+    let name = wallet.key_of(which)?;
+    let rewritten = wallet.keys.decrypt(&name, passphrases)?;
+    Ok(format!(
+        "Key Name  {name}\nFile      {}, not encrypted\nWhoever has this file can spend.",
+        rewritten.path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::key_store::KeyStoreError;
+
+    use super::*;
+    use crate::commands::testing::{Scene, no_passphrase, passphrase};
+
+    #[test]
+    fn a_decrypted_key_is_what_it_was_and_a_plain_one_is_refused() {
+        let scene = Scene::new();
+        let (name, party) = ("alice".parse().unwrap(), "alice".parse().unwrap());
+        let before = std::fs::read(scene.wallet.keys.path(&name)).unwrap();
+        let refused = decrypt(&scene.wallet, &party, &no_passphrase()).unwrap_err();
+        assert!(matches!(refused, WalletError::Keys(KeyStoreError::NotEncrypted { .. })));
+        assert!(refused.hint().is_some_and(|hint| hint.contains("wallet encrypt")));
+        scene.wallet.keys.encrypt(&name, &passphrase("two words")).unwrap();
+        assert!(decrypt(&scene.wallet, &party, &passphrase("two")).is_err());
+        let shown = decrypt(&scene.wallet, &party, &passphrase("two words")).unwrap();
+        assert!(shown.contains("not encrypted"), "{shown}");
+        assert_eq!(std::fs::read(scene.wallet.keys.path(&name)).unwrap(), before);
+    }
+}
