@@ -459,7 +459,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let leftover = ".file.0123456789abcdef.tmp";
         let others =
-            [".file.0123456789abcdeg.tmp", ".file.01.tmp", ".file2.0123456789abcdef.tmp", "file", "file.tmp"];
+            [".file.01.tmp", ".file.0123456789abcdeg.tmp", ".file2.0123456789abcdef.tmp", "file", "file.tmp"];
         for name in others.iter().chain([&leftover]) {
             fs::write(root.path().join(name), "").unwrap();
         }

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use common::settings::CommonFlags;
 
@@ -25,6 +27,11 @@ struct MiningFlags {
     /// Do not mine: check, keep and serve the chain only
     #[arg(long)]
     no_mine: bool,
+
+    /// Where blocks are sealed with an encrypted key (networks with authorities): take its passphrase from the
+    /// first line of FILE, which has to be yours alone, and do not ask for it
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 /// What the miner does instead of mining.
@@ -48,15 +55,15 @@ pub enum Command {
 }
 
 impl Cli {
-    /// The flags as parameters, and what to do; `None` is to mine.
-    pub fn into_parts(mut self) -> (CommonFlags, Option<Command>) {
+    /// The flags as parameters, where the passphrase of an encrypted key is, and what to do; `None` is to mine.
+    pub fn into_parts(mut self) -> (CommonFlags, Option<PathBuf>, Option<Command>) {
         if let Some(threads) = self.mining.threads {
             self.flags.add("--threads", "threads", threads);
         }
         if self.mining.no_mine {
             self.flags.add("--no-mine", "mine", false);
         }
-        (self.flags, self.command)
+        (self.flags, self.mining.passphrase_file, self.command)
     }
 }
 

@@ -8,6 +8,7 @@ use common::driver::DriverError;
 use common::files::FilesError;
 use common::key_store::KeyStoreError;
 use common::net::{AddressError, BroadcastError};
+use common::passphrase::PassphraseError;
 use common::settings::SettingsError;
 use common::store::StoreError;
 
@@ -58,6 +59,10 @@ impl MinerError {
         let hint = match self {
             Self::Settings(SettingsError::UnknownNetwork { .. }) => {
                 "`miner networks` lists the networks that are heard, `miner networks --join NAME` keeps one"
+            }
+            Self::Keys(KeyStoreError::Passphrase(PassphraseError::NoTerminal)) => {
+                "on this network blocks are sealed with the key; --passphrase-file FILE takes its passphrase from \
+                 the first line of a file that is yours alone, and --no-mine needs none"
             }
             Self::AlreadyRunning { .. } => "give a second miner a directory of its own with --data-dir",
             Self::Store(StoreError::Damaged { .. })

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
+use common::passphrase::Passphrases;
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, with_causes};
 
@@ -54,10 +55,10 @@ fn main() -> ExitCode {
 }
 
 fn answer(cli: Cli) -> Result<(), MinerError> {
-    let (flags, command) = cli.into_parts();
+    let (flags, passphrase_file, command) = cli.into_parts();
     let parameters = flags.load(environment())?;
     match command {
-        None => run::run(parameters),
+        None => run::run(parameters, &Passphrases::from_flag(passphrase_file)),
         Some(Command::Bench) => print(&bench::bench(&parameters)?),
         Some(Command::Rules) => print(&rules(&parameters)),
         Some(Command::Networks { join: None, seconds }) => {

@@ -13,6 +13,8 @@ use common::files::{self, FileLock, Program};
 use common::key_store::{KeyName, KeyStore, KeyStoreError};
 use common::keys::PrivateKey;
 use common::node::{Input, MempoolLimits, Node, NodeConfig, Template};
+use common::passphrase::Passphrases;
+use common::process::hide_memory;
 use common::rules::Rules;
 use common::settings::{Loaded, Note, Settings};
 use common::signature::RsaVerifier;
@@ -37,7 +39,7 @@ const POOL_INTERVAL: Duration = Duration::from_secs(5);
 pub const AGENT: &str = concat!("farthing-miner/", env!("CARGO_PKG_VERSION"));
 
 /// Mines, or only follows the chain, until Ctrl-C, SIGTERM, or a failure.
-pub fn run(Loaded { settings, rules, notes }: Loaded) -> Result<(), MinerError> {
+pub fn run(Loaded { settings, rules, notes }: Loaded, passphrases: &Passphrases) -> Result<(), MinerError> {
     log::start(settings.log);
     let (rules, network) = (Arc::new(rules.clone()), rules.network_id());
     let directory = settings.data_dir.program(Program::Miner, &rules.name, &network);
@@ -49,19 +51,21 @@ pub fn run(Loaded { settings, rules, notes }: Loaded) -> Result<(), MinerError> 
             Note::RulesChanged { .. } => info!("{note}"),
         }
     }
-    let key = if settings.mine { mining_key(&settings, &rules)? } else { None };
+    let rewards = if settings.mine { rewards(&settings, &rules, passphrases)? } else { None };
     let store = LmdbStore::open(&directory, &rules)?;
     let chain = Chain::new(rules.clone(), store);
     let driver = Driver::open(sockets(&settings))?;
-    let config = node_config(&settings, driver.block_server_port(), key.as_deref().map(PrivateKey::address))?;
+    let config =
+        node_config(&settings, driver.block_server_port(), rewards.as_ref().map(|rewards| rewards.to))?;
     let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
 
     tell_where(&settings, &directory, &driver);
-    let search = match &key {
-        Some(key) => Some(start_search(&settings, &rules, key.clone(), &driver)?),
+    let to = rewards.as_ref().map(|rewards| rewards.to);
+    let search = match rewards {
+        Some(rewards) => Some(start_search(&settings, rewards.seal_with, &driver)?),
         None => None,
     };
-    tell_what_is_mined(&settings, key.as_deref(), search.as_ref());
+    tell_what_is_mined(&settings, to.as_ref(), search.as_ref());
     tell_the_chain(node.tip());
     let height = node.tip().height;
 
@@ -82,47 +86,65 @@ fn lock(directory: &Path, network: &str) -> Result<FileLock, MinerError> {
     })
 }
 
-/// The key that is paid; on networks with authorities one of theirs. `None`: none of the keys may mine here.
-fn mining_key(settings: &Settings, rules: &Rules) -> Result<Option<Arc<PrivateKey>>, MinerError> {
+/// Who is paid for blocks, and how they are sealed.
+struct Rewards {
+    to: Address,
+    /// Only where the network asks for seals is a private key held in memory.
+    seal_with: Option<PrivateKey>,
+}
+
+/// The key that is paid; on networks with authorities one of theirs. `None`: none of the keys may mine here. Where
+/// nothing is sealed, no passphrase is needed.
+fn rewards(
+    settings: &Settings,
+    rules: &Rules,
+    passphrases: &Passphrases,
+) -> Result<Option<Rewards>, MinerError> {
     let keys = KeyStore::new(settings.data_dir.keys());
-    let own = load_or_make(&keys, rules)?;
-    let may_mine = |address: &Address| !rules.has_authorities() || rules.authorities.contains(address);
-    if may_mine(&own.address()) {
-        return Ok(Some(Arc::new(own)));
+    let (own, address) = find_or_make(&keys, rules)?;
+    if !rules.has_authorities() {
+        return Ok(Some(Rewards { to: address, seal_with: None }));
     }
-    let listed = keys.list()?.into_iter();
-    let authority = listed.filter(|key| key.address.as_ref().is_ok_and(may_mine)).map(|key| key.name).next();
-    let Some(name) = authority else {
+    let may_mine = |address: &Address| rules.authorities.contains(address);
+    let name = if may_mine(&address) {
+        Some(own)
+    } else {
+        let listed = keys.list()?.into_iter();
+        listed.filter(|key| key.address.as_ref().is_ok_and(may_mine)).map(|key| key.name).next()
+    };
+    let Some(name) = name else {
         warn!(
             "only {} may make blocks on this network, and no key in {} is one of them: this miner follows \
-             the chain without mining. To take part, the rules have to name {REWARD_KEY}, {}",
+             the chain without mining. To take part, the rules have to name {REWARD_KEY}, {address}",
             words::count(rules.authorities.len(), "authority key"),
             keys.directory().display(),
-            own.address(),
         );
         return Ok(None);
     };
-    Ok(Some(Arc::new(keys.load(&name, rules.key_size)?)))
+    hide_memory();
+    let key = keys.load(&name, rules.key_size, passphrases)?;
+    Ok(Some(Rewards { to: key.address(), seal_with: Some(key) }))
 }
 
-fn load_or_make(keys: &KeyStore, rules: &Rules) -> Result<PrivateKey, MinerError> {
+/// The key that is paid where anybody may mine.
+fn find_or_make(keys: &KeyStore, rules: &Rules) -> Result<(KeyName, Address), MinerError> {
     let name: KeyName = REWARD_KEY.parse().expect("REWARD_KEY has only letters and an underscore");
-    match keys.load(&name, rules.key_size) {
-        Err(KeyStoreError::Unknown { .. }) => {}
-        loaded => return Ok(loaded?),
-    }
-    match keys.create(&name, rules.key_size) {
-        Ok((key, path)) => {
-            info!(
-                "made the key {REWARD_KEY} in {}: whoever has this file has the coins, so keep a copy",
-                path.display()
-            );
-            Ok(key)
-        }
-        // Another miner of this data directory, on another network, was faster.
-        Err(KeyStoreError::Exists { .. }) => Ok(keys.load(&name, rules.key_size)?),
-        Err(error) => Err(error.into()),
-    }
+    let address = match keys.public_key(&name, rules.key_size) {
+        Err(KeyStoreError::Unknown { .. }) => match keys.create(&name, rules.key_size) {
+            Ok((key, path)) => {
+                info!(
+                    "made the key {REWARD_KEY} in {}: whoever has this file has the coins, so keep a copy",
+                    path.display()
+                );
+                key.address()
+            }
+            // Another miner of this data directory, on another network, was faster.
+            Err(KeyStoreError::Exists { .. }) => keys.public_key(&name, rules.key_size)?.address(),
+            Err(error) => return Err(error.into()),
+        },
+        found => found?.address(),
+    };
+    Ok((name, address))
 }
 
 fn sockets(settings: &Settings) -> Sockets {
@@ -166,15 +188,14 @@ fn node_config(
 /// The threads; what they find is sealed where the network asks for it, and goes to the node.
 fn start_search(
     settings: &Settings,
-    rules: &Rules,
-    key: Arc<PrivateKey>,
+    seal_with: Option<PrivateKey>,
     driver: &Driver,
 ) -> Result<Search, MinerError> {
-    let (inputs, sealed) = (driver.inputs(), rules.has_authorities());
+    let inputs = driver.inputs();
     let found = Arc::new(move |template: Arc<Template>, nonce| {
         debug!("found a nonce for block {}", template.header.height);
         let header = BlockHeader { nonce, ..template.header };
-        let seal = sealed.then(|| key.seal(&header.id()));
+        let seal = seal_with.as_ref().map(|key| key.seal(&header.id()));
         // The loop may have ended: then nobody needs the block.
         inputs.send(Input::Mined { template, nonce, seal });
     });
@@ -200,11 +221,11 @@ fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {
     }
 }
 
-fn tell_what_is_mined(settings: &Settings, key: Option<&PrivateKey>, search: Option<&Search>) {
-    match (key, search) {
-        (Some(key), Some(search)) => {
+fn tell_what_is_mined(settings: &Settings, to: Option<&Address>, search: Option<&Search>) {
+    match (to, search) {
+        (Some(to), Some(search)) => {
             let threads = words::count(search.threads(), "thread");
-            info!("mining with {threads}; rewards go to {}", key.address());
+            info!("mining with {threads}; rewards go to {to}");
         }
         _ if settings.mine => {}
         _ => info!("not mining: this node checks, keeps and serves the chain"),

@@ -211,7 +211,7 @@ mod tests {
             (b"two words\r", b"two words"),
             (b"twx\x7fo\n", b"two"),
             (b"tw\x08\x08\x08\x08two\n", b"two"),
-            ("grüß\x7f\x7f\x7fün\n".as_bytes(), "grün".as_bytes()),
+            ("grüß\x7f\x7fün\n".as_bytes(), "grün".as_bytes()),
             (b"wrong\x15right\n", b"right"),
             (b"wrong\x17right\n", b"right"),
             (b"a\x1b[A\x1bOB\x1b[3~\x1bfb\n", b"ab"),

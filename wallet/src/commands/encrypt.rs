@@ -85,7 +85,8 @@ mod tests {
     fn an_encrypted_key_is_listed_and_paid_without_its_passphrase_and_spent_with_it() {
         let mut scene = Scene::new();
         let address = scene.address("alice").to_string();
-        let shown = encrypt(&scene.wallet, Some(&party("alice")), &passphrase("two words"), &mut ignore).unwrap();
+        let shown =
+            encrypt(&scene.wallet, Some(&party("alice")), &passphrase("two words"), &mut ignore).unwrap();
         assert!(shown.contains("alice.pem, encrypted") && shown.contains("Nobody can recover it"), "{shown}");
         scene.mine_for("alice");
         let listed = list_addresses(&scene.wallet, scene.now(), &mut ignore).unwrap();
@@ -107,7 +108,8 @@ mod tests {
         send(&scene.wallet, &request, &mut ignore).unwrap();
         assert_eq!(scene.pending(), 2);
 
-        let again = encrypt(&scene.wallet, Some(&party(&address)), &no_passphrase(), &mut ignore).unwrap_err();
+        let again =
+            encrypt(&scene.wallet, Some(&party(&address)), &no_passphrase(), &mut ignore).unwrap_err();
         assert!(matches!(again, WalletError::Keys(KeyStoreError::EncryptedAlready { .. })));
         assert!(again.hint().is_some_and(|hint| hint.contains("change-passphrase")));
     }
@@ -118,8 +120,8 @@ mod tests {
         encrypt(&scene.wallet, Some(&party("bob")), &passphrase("other"), &mut ignore).unwrap();
         std::fs::write(scene.wallet.keys.directory().join("broken.pem"), "x").unwrap();
         let mut notes = Vec::new();
-        let shown =
-            encrypt(&scene.wallet, None, &passphrase("one"), &mut |note| notes.push(note.to_owned())).unwrap();
+        let shown = encrypt(&scene.wallet, None, &passphrase("one"), &mut |note| notes.push(note.to_owned()))
+            .unwrap();
         assert!(shown.starts_with("alice encrypted. Spending"), "{shown}");
         assert!(notes[0].starts_with("warning: ") && notes[0].contains("broken.pem"), "{notes:?}");
         assert!(notes[1].starts_with("alice is encrypted, in "), "{notes:?}");
@@ -139,7 +141,8 @@ mod tests {
             assert_eq!(error.exit_code(), 1, "{error}");
         }
         assert!(!scene.wallet.keys.is_encrypted(&"alice".parse().unwrap()).unwrap());
-        let unknown = encrypt(&scene.wallet, Some(&party("carol")), &no_passphrase(), &mut ignore).unwrap_err();
+        let unknown =
+            encrypt(&scene.wallet, Some(&party("carol")), &no_passphrase(), &mut ignore).unwrap_err();
         assert_eq!(unknown.exit_code(), 2);
     }
 }

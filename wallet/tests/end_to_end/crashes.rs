@@ -14,7 +14,7 @@ fn below(bound: u64) -> u64 {
 }
 
 /// Lets a random moment pass: that is what the test is about.
-fn random_moment(longest: Duration) {
+pub fn random_moment(longest: Duration) {
     let until = Instant::now() + Duration::from_millis(below(longest.as_millis() as u64));
     while Instant::now() < until {
         std::thread::sleep(Duration::from_millis(1));

@@ -1,11 +1,13 @@
 //! Networks, homes and running programs for the tests.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::address::Address;
@@ -110,6 +112,42 @@ impl<'n> Home<'n> {
         self.start(Path::new(env!("CARGO_BIN_EXE_wallet")), arguments)
     }
 
+    /// Runs `wallet` or `miner` to its end where there is no terminal to ask anything on, also if these tests were
+    /// started on one. `None`, and a sentence, where `setsid` is not installed.
+    pub fn without_terminal(&self, program: &str, arguments: &[&str]) -> Option<Ended> {
+        let program = Path::new(env!("CARGO_BIN_EXE_wallet")).with_file_name(program);
+        let program = program.to_str().expect("the path is text");
+        installed("setsid")
+            .then(|| self.start(Path::new("setsid"), &[&["--wait", program], arguments].concat()).end())
+    }
+
+    /// Starts a shell command on a terminal of its own, `$WALLET` being the wallet. `None`, and a sentence, where
+    /// `script` is not installed.
+    pub fn on_terminal(&self, shell: &str) -> Option<OnTerminal> {
+        if !installed("script") {
+            return None;
+        }
+        let mut command = self.prepare(Path::new("script"));
+        command
+            .args(["--quiet", "--flush", "--return", "--command", shell, "/dev/null"])
+            .env("WALLET", env!("CARGO_BIN_EXE_wallet"))
+            .env("SHELL", "/bin/sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("script starts");
+        let (mut output, said) =
+            (child.stdout.take().expect("it is a pipe"), Arc::new(Mutex::new(Vec::new())));
+        let heard = said.clone();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                heard.lock().expect("nobody panics while holding it").extend_from_slice(&bytes[..count]);
+            }
+        });
+        Some(OnTerminal { child, said, reader: Some(reader), seen: 0 })
+    }
+
     /// Starts `miner`, with one thread.
     pub fn start_miner(&self, arguments: &[&str]) -> Running {
         let miner = Path::new(env!("CARGO_BIN_EXE_wallet")).with_file_name("miner");
@@ -126,6 +164,19 @@ impl<'n> Home<'n> {
             directory.join(format!("{number}-{name}.{kind}"))
         };
         let (stdout, stderr) = (log("out"), log("err"));
+        let mut command = self.prepare(program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("there is room for logs"))
+            .stderr(File::create(&stderr).expect("there is room for logs"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        Running { child, stdout, stderr }
+    }
+
+    /// A program with the environment of this home.
+    fn prepare(&self, program: &Path) -> Command {
+        let directory = self.network.directory.path();
         let mut command = Command::new(program);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("FARTHING_") {
@@ -134,7 +185,6 @@ impl<'n> Home<'n> {
         }
         let Ports { status, transactions } = self.ports;
         command
-            .args(arguments)
             .env("XDG_CONFIG_HOME", directory.join("config"))
             .env("FARTHING_NETWORK", directory.join("network.toml"))
             .env("FARTHING_DATA_DIR", &self.root)
@@ -142,12 +192,8 @@ impl<'n> Home<'n> {
             .env("FARTHING_TRANSACTION_PORT", transactions.to_string())
             .env("FARTHING_BLOCK_SERVER_PORT", "0")
             .env("FARTHING_STATUS_BROADCAST_INTERVAL_MS", "300")
-            .env("FARTHING_TRANSACTION_BROADCAST_INTERVAL_MS", "500")
-            .stdin(Stdio::null())
-            .stdout(File::create(&stdout).expect("there is room for logs"))
-            .stderr(File::create(&stderr).expect("there is room for logs"));
-        let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        Running { child, stdout, stderr }
+            .env("FARTHING_TRANSACTION_BROADCAST_INTERVAL_MS", "500");
+        command
     }
 
     fn data(&self) -> DataDirectory {
@@ -215,6 +261,64 @@ impl<'n> Home<'n> {
         eventually(&format!("{balance} or more in {}", self.root.display()), || {
             (self.balance(address) >= balance).then_some(())
         });
+    }
+}
+
+/// Whether a program of the system is there; says so if it is not.
+fn installed(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if found.is_err() {
+        writeln!(std::io::stderr(), "skipped: {program} is not installed")
+            .expect("there is a standard error");
+    }
+    found.is_ok()
+}
+
+/// A shell command on a terminal of its own. It is killed when this is dropped.
+pub struct OnTerminal {
+    child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+    /// How much of what was said was waited for before.
+    seen: usize,
+}
+
+impl OnTerminal {
+    /// All that the terminal has shown.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.said.lock().expect("nobody panics while holding it")).into_owned()
+    }
+
+    /// Waits until the terminal shows this, after what was waited for before.
+    pub fn wait_for(&mut self, text: &str) {
+        self.seen += eventually(&format!("{text:?} on the terminal"), || {
+            let said = self.said();
+            assert!(said.len() >= self.seen, "only text that is ASCII is said here");
+            said[self.seen..].find(text).map(|place| place + text.len())
+        });
+    }
+
+    /// Types this.
+    pub fn types(&mut self, keys: &str) {
+        let terminal = self.child.stdin.as_mut().expect("it is a pipe");
+        terminal.write_all(keys.as_bytes()).and_then(|()| terminal.flush()).expect("the terminal is there");
+    }
+
+    /// Waits for the end; gives the exit code, and all that the terminal has shown.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let status = eventually("the end on the terminal", || self.child.try_wait().expect("it was started"));
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("it does not panic");
+        }
+        (status.code(), self.said())
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        // It may have ended, and been waited for, before.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

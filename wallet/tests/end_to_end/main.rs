@@ -14,5 +14,6 @@ mod announcements;
 mod convergence;
 mod crashes;
 mod harness;
+mod passphrases;
 mod payments;
 mod regressions;
