@@ -85,12 +85,13 @@ pub enum Command {
     /// Balances and history are shown, the chain is followed and rewards are received without the passphrase.
     /// Nobody can recover it: who forgets it has lost the coins. Copies of the file that were made before stay
     /// as they are.
+    #[command(group = clap::ArgGroup::new("which").args(["key", "all"]).required(true))]
     Encrypt {
         /// Which key: its name, or its address
-        #[arg(required_unless_present = "all")]
+        #[arg(value_name = "NAME")]
         key: Option<Party>,
         /// All keys that are not encrypted yet, with one passphrase
-        #[arg(long, conflicts_with = "key")]
+        #[arg(long)]
         all: bool,
         /// Take the passphrase from the first line of FILE, which has to be yours alone, and do not ask for it
         #[arg(long, value_name = "FILE")]
@@ -99,6 +100,7 @@ pub enum Command {
     /// Take the passphrase off a key: whoever gets its file can spend again
     Decrypt {
         /// Which key: its name, or its address
+        #[arg(value_name = "NAME")]
         key: Party,
         /// Take the passphrase from the first line of FILE, which has to be yours alone, and do not ask for it
         #[arg(long, value_name = "FILE")]
@@ -107,6 +109,7 @@ pub enum Command {
     /// Put an encrypted key under another passphrase
     ChangePassphrase {
         /// Which key: its name, or its address
+        #[arg(value_name = "NAME")]
         key: Party,
         /// Take the present passphrase from the first line of FILE, which has to be yours alone
         #[arg(long, value_name = "FILE")]
@@ -150,7 +153,7 @@ mod tests {
         assert!(sentence(&["send", "a", "1", "b", "--fee", "x"]).starts_with("\"x\" is not an amount"));
         let mistyped = "Ab".repeat(32);
         assert!(sentence(&["send", "a", "1", &mistyped]).contains("typing error"));
-        assert!(sentence(&["encrypt"]).contains("<KEY|--all>") || sentence(&["encrypt"]).contains("<KEY>"));
+        assert!(sentence(&["encrypt"]).contains("<NAME|--all>"));
         assert!(sentence(&["encrypt", "alice", "--all"]).contains("cannot be used with"));
         assert!(sentence(&["new-address", "a", "--passphrase-file", "f"]).contains("--encrypt"));
         assert!(sentence(&["history", "--limit", "many"]).contains("'many' for '--limit <NUMBER>'"));

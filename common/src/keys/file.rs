@@ -127,14 +127,14 @@ impl KeyFile {
 
     /// The same file with this key under a passphrase.
     pub fn with_encrypted(&self, key: &PrivateKey, passphrase: &Passphrase) -> Result<String, KeyError> {
-        encrypted_text(key, &self.notes, passphrase, Cost::USUAL)
+        encrypted_text(key, &self.notes, passphrase, Cost::IN_USE)
     }
 }
 
 impl PrivateKey {
     /// The key as encrypted PKCS#8 PEM beside its public key, as [`KeyFile`] and OpenSSL read it.
     pub fn to_encrypted_pem(&self, passphrase: &Passphrase) -> Result<String, KeyError> {
-        encrypted_text(self, &[], passphrase, Cost::USUAL)
+        encrypted_text(self, &[], passphrase, Cost::IN_USE)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::wallet::{Party, Wallet};
 
 /// What everybody who encrypts a key should know. Part of the result, so that nothing hides it.
 const REMEMBER_IT: &str = "Spending takes the passphrase from now on. Nobody can recover it: keep it where you will \
-                           find it, apart from the file. Copies of the file from before, such as backups, are as \
+                           find it, apart from the file.\nCopies of the file from before, such as backups, are as \
                            they were.";
 
 /// Encrypts a key in place; `None`: all that are not encrypted yet, with one passphrase.

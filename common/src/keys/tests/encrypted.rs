@@ -18,7 +18,7 @@ fn passphrase(text: &str) -> Passphrase {
 
 /// The key under [`RIGHT`], cheaply.
 fn text() -> String {
-    encrypted_text(key(), &[], &passphrase(RIGHT), Cost::LEAST).unwrap()
+    encrypted_text(key(), &[], &passphrase(RIGHT), Cost::IN_USE).unwrap()
 }
 
 fn unlock(text: &str, with: &str) -> Result<Address, KeyError> {
@@ -167,7 +167,7 @@ fn damage_without_a_checksum_is_found_with_the_right_passphrase() {
 #[test]
 fn a_public_key_of_somebody_else_beside_it_is_noticed() {
     let other = PrivateKey::generate(2048).unwrap();
-    let theirs = encrypted_text(&other, &[], &passphrase(RIGHT), Cost::LEAST).unwrap();
+    let theirs = encrypted_text(&other, &[], &passphrase(RIGHT), Cost::IN_USE).unwrap();
     let public = wrap("PUBLIC KEY", block(&theirs, "PUBLIC KEY"));
     let exchanged = public.clone() + &wrap("ENCRYPTED PRIVATE KEY", block(&text(), "ENCRYPTED PRIVATE KEY"));
     assert_eq!(address_of_pem(&exchanged), Ok(other.address()), "nothing can be known before it is opened");
@@ -262,7 +262,7 @@ fn senseless_and_unknown_derivations_and_ciphers_are_named() {
 #[test]
 fn what_was_encrypted_and_is_no_key_is_named() {
     let encrypted = |der: &[u8]| {
-        wrap("ENCRYPTED PRIVATE KEY", encryption::encrypt(der, &passphrase(RIGHT), Cost::LEAST).unwrap())
+        wrap("ENCRYPTED PRIVATE KEY", encryption::encrypt(der, &passphrase(RIGHT), Cost::IN_USE).unwrap())
     };
     let ed25519 = hex::decode(format!("302e020100300506032b657004220420{}", "07".repeat(32))).unwrap();
     assert_eq!(unlock(&encrypted(&ed25519), RIGHT), Err(KeyError::NotRsa));
@@ -276,7 +276,7 @@ fn what_was_encrypted_and_is_no_key_is_named() {
 #[test]
 fn openssl_opens_what_is_written_here() {
     // At the real cost: OpenSSL has a limit of its own.
-    let text = key().to_encrypted_pem(&passphrase(RIGHT)).unwrap();
+    let text = encrypted_text(key(), &[], &passphrase(RIGHT), Cost::USUAL).unwrap();
     let right = format!("pass:{RIGHT}");
     let Some(plain) = openssl(&["pkey", "-passin", &right], text.as_bytes()) else { return };
     assert_eq!(PrivateKey::from_pem(std::str::from_utf8(&plain).unwrap()).unwrap().to_pem(), key().to_pem());
