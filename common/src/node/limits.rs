@@ -59,6 +59,8 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// Headers held of a chain that has not proved more work yet: 5 MiB with the largest seals. A longer
 /// chain is followed by its work alone, and fetched again once that is proved.
 pub const MAX_HELD_HEADERS: usize = 4_000;
+/// Ends of windows that are kept of one such chain: of 500 million headers, a block a second for 16 years. 10 MiB.
+pub const MAX_WINDOWS: usize = 262_144;
 /// Headers of the chain being fetched that may wait for their bodies.
 pub const MAX_PENDING_HEADERS: usize = 4_000;
 /// Blocks asked for and not yet handed out to be connected.
@@ -70,12 +72,21 @@ pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
 pub const BLOCKS_PER_REQUEST: usize = 16;
 /// Peers that are called for the bodies of one chain. A few fill any line.
 pub const MAX_FETCH_PEERS: usize = 4;
+/// Questions under way on one connection: two for blocks, two for headers, those for a page of a pool, and payments.
+/// What finds no room is asked again later.
+pub const MAX_QUESTIONS: usize = 64;
+/// Of these, how many may give payments to a named peer: one that takes them slowly is told the rest by a comparison
+/// of pools.
+pub const MAX_SUBMISSIONS: usize = 16;
 /// Requests for blocks under way with one peer: the second keeps the line busy.
 pub const REQUESTS_PER_PEER: usize = 2;
 /// While catching up, so many blocks or bytes are written in one transaction of the store.
 pub const BATCH_BLOCKS: usize = 128;
 /// See [`BATCH_BLOCKS`].
 pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Batches handed out to be written before more are: one of the chain being fetched, and those of fetches that
+/// were given up meanwhile.
+pub const MAX_OFFERS: usize = 4;
 /// Blocks that are ready are connected after this long even if their batch is not full, unless others are being
 /// written.
 pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
@@ -89,6 +100,8 @@ pub const TRANSACTIONS_PER_JOB: usize = 64;
 /// Transactions that left the pool and whose signatures need no second check: those of about the last
 /// minute under full load, which a reorganisation brings back. 15 MB with the usual keys.
 pub const MAX_RECENT: usize = 16_384;
+/// Payments that came in and that named peers are not told of yet. The rest they learn when pools are compared.
+pub const MAX_FRESH: usize = MAX_UNVERIFIED;
 /// Signature jobs for transactions handed out at a time.
 pub const MAX_TRANSACTION_JOBS: usize = 8;
 /// Ids of transactions that were refused for good, so that their copies cost a look-up: 2 MiB.
@@ -129,5 +142,7 @@ pub const MAX_WAITING: usize = 512;
 
 /// A reorganisation deeper than this is announced loudly (`PROTOCOL.md`, section 6).
 pub const DEEP_REORGANISATION: usize = 20;
+/// Other networks that are named to the user: a flood of invented ones is named for a while, then no more.
+pub const MAX_FOREIGN_NETWORKS: usize = 64;
 /// A peer's clock that differs by more than this is mentioned.
 pub const CLOCK_DIFFERENCE_MS: u64 = 30_000;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::limits::{MAX_GAP_PER_SENDER, MAX_RECENT, MAX_REFUSED_IDS};
+use super::load::Count;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, check_form, not_expired};
@@ -126,6 +127,12 @@ impl PoolIndex {
         index.known.insert(transaction.id(), transaction.clone());
     }
 
+    /// How many are known, and how many of these left the pool.
+    fn counts(&self) -> (usize, usize) {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (index.known.len(), index.left.len())
+    }
+
     /// A transaction leaves the pool: it is kept for a while, and the one that left longest ago is not.
     fn leave(&self, id: TransactionId, in_pool: impl Fn(&TransactionId) -> bool) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -181,6 +188,17 @@ impl Mempool {
     /// The bytes of all encodings.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn counts(&self) -> [Count; 5] {
+        let (remembered, left) = self.index.counts();
+        [
+            Count::new("payments of the pool", self.entries.len(), self.limits.transactions),
+            Count::new("bytes of the pool", self.bytes, self.limits.bytes),
+            Count::new("remembered payments", remembered, self.limits.transactions + MAX_RECENT),
+            Count::new("payments that left the pool", left, MAX_RECENT),
+            Count::new("refused ids", self.refused.order.len(), MAX_REFUSED_IDS),
+        ]
     }
 
     /// The checked transactions by id, for threads that check blocks.

@@ -16,7 +16,7 @@
 //! | `push` | blocks over connections that only one side can open |
 //! | `serve` | what is answered from the chain alone |
 //! | `jobs` | signature checks as values |
-//! | `limits` | every bound, and why |
+//! | `limits`, `load` | every bound, and why; what is held at a moment |
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -36,6 +36,7 @@ use crate::wire::{Announcement, Hello, MAGIC, MIN_VERSION, Status, VERSION};
 mod events;
 pub mod jobs;
 pub mod limits;
+mod load;
 pub mod mempool;
 mod mine;
 mod peers;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use events::{ConnectionId, Effect, Input, NodeConfig, Notice, Now, Source};
 pub use jobs::{Checked, Checker, Job};
+pub use load::{Count, Load};
 pub use mempool::{Mempool, MempoolError, MempoolLimits};
 pub use peers::{LinkId, Target};
 pub use template::{Idle, Template};
@@ -309,7 +311,7 @@ impl<S: Store> Node<S> {
 
     fn heard_foreign_network(&mut self, from: IpAddr, prefix: [u8; 8]) {
         // Bounded: a flood of invented networks is named for a while, then no more.
-        if self.foreign.len() < 64 && self.foreign.insert(prefix) {
+        if self.foreign.len() < limits::MAX_FOREIGN_NETWORKS && self.foreign.insert(prefix) {
             self.notice(Notice::ForeignNetwork { from, prefix });
         }
     }

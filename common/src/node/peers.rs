@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::limits::*;
+use super::load::Count;
 use super::relay::Submission;
 use super::{Effect, Node, Notice};
 use crate::hash::BlockId;
@@ -122,6 +123,11 @@ impl Link {
             .iter()
             .filter(|asked| matches!(asked, Asked::Blocks(_) | Asked::Compact(_) | Asked::Missing { .. }))
             .count()
+    }
+
+    /// How many requests that give payments are under way.
+    pub(super) fn submissions(&self) -> usize {
+        self.asked.iter().filter(|asked| matches!(asked, Asked::Submitted(_))).count()
     }
 
     /// Whether something of this kind is under way.
@@ -271,6 +277,19 @@ impl Peers {
         self.all.values().filter(|peer| !peer.named && !peer.ask.is_closed()).count()
     }
 
+    pub(super) fn counts(&self) -> [Count; 5] {
+        let named = self.all.values().filter(|peer| peer.named).count();
+        let links = || self.all.values().flat_map(|peer| [&peer.ask, &peer.watch]);
+        let questions = links().map(|link| link.asked.len()).max().unwrap_or(0);
+        [
+            Count::new("peers", self.all.len(), MAX_PEERS.max(named)),
+            Count::new("connections to heard peers", self.outbound(), MAX_OUTBOUND),
+            Count::new("connections to all peers", self.links.len(), MAX_OUTBOUND + 2 * named),
+            Count::new("calls to heard peers", self.calls(), MAX_OUTBOUND),
+            Count::new("questions on one connection", questions, MAX_QUESTIONS),
+        ]
+    }
+
     /// The connection to a heard peer that has had nothing to do for longest.
     fn idlest(&self) -> Option<LinkId> {
         let idle = self.all.values().filter(|peer| !peer.named && peer.ask.is_idle());
@@ -371,7 +390,7 @@ impl<S: Store> Node<S> {
     pub(super) fn ask(&mut self, id: PeerId, purpose: Purpose, request: Request, asked: Asked) -> bool {
         let now = self.now.monotonic;
         let Some(link) = self.peers.link_mut(id, purpose).filter(|link| link.is_open()) else { return false };
-        let Some(number) = link.id else { return false };
+        let Some(number) = link.id.filter(|_| link.asked.len() < MAX_QUESTIONS) else { return false };
         if link.asked.is_empty() {
             link.active_at = now;
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::jobs::Job;
 use super::limits::*;
+use super::load::Count;
 use super::mempool::{Mempool, MempoolError};
-use super::peers::{Asked, PeerId, Purpose};
+use super::peers::{Asked, Peer, PeerId, Purpose};
 use super::{ConnectionId, Effect, Node, Notice, push};
 use crate::address::Address;
 use crate::chain::TipChange;
@@ -17,7 +18,7 @@ use crate::hash::TransactionId;
 use crate::signature::addresses_of;
 use crate::store::{Store, StoreError};
 use crate::transaction::{Transaction, ids_of};
-use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};
+use crate::wire::{MAX_FRAME_BYTES, MAX_POOL_IDS, Request, Response, SubmitResult};
 
 /// Payments submitted to a named peer; kept until it answers.
 pub(super) type Submission = Vec<Transaction>;
@@ -57,7 +58,9 @@ pub(super) struct Relay {
 
 #[derive(Default)]
 struct Exchange {
+    /// The ids that a named peer has; of another peer's they are of no use afterwards, and are not kept.
     theirs: BTreeSet<TransactionId>,
+    last: Option<TransactionId>,
     pages: usize,
 }
 
@@ -78,6 +81,34 @@ impl Relay {
             staged: HashMap::new(),
             unfollowed: Vec::new(),
         }
+    }
+
+    pub(super) fn counts(&self, named: usize) -> [Count; 12] {
+        let in_jobs = MAX_TRANSACTION_JOBS * TRANSACTIONS_PER_JOB;
+        let staged = || self.staged.values();
+        let theirs = self.exchanges.values().map(|exchange| exchange.theirs.len()).sum();
+        let outgoing = self.outgoing.values().map(Vec::len).sum();
+        [
+            Count::new("unverified payments", self.unverified.len(), MAX_UNVERIFIED),
+            Count::new("payments in check", self.in_check.len(), MAX_UNVERIFIED + in_jobs),
+            Count::new("signature jobs", self.jobs, MAX_TRANSACTION_JOBS),
+            Count::new("payments to tell", self.fresh.len(), MAX_FRESH),
+            Count::new("payments for named peers", outgoing, named * POOL_TRANSACTIONS),
+            Count::new("exchanges of pools", self.exchanges.len(), MAX_OUTBOUND + named),
+            Count::new("ids of exchanges", theirs, named * MAX_POOL_PAGES * MAX_POOL_IDS),
+            Count::new("partners", self.partners.len(), MAX_PEERS.max(named)),
+            Count::new("staged blocks of a caller", staged().map(push::Staged::blocks).max().unwrap_or(0), {
+                MAX_STAGED_BLOCKS
+            }),
+            // The last block may be of any size.
+            Count::new(
+                "staged bytes of a caller",
+                staged().map(push::Staged::bytes).max().unwrap_or(0),
+                MAX_STAGED_BYTES + MAX_FRAME_BYTES,
+            ),
+            Count::new("staged bytes", staged().map(push::Staged::bytes).sum(), MAX_STAGED_BYTES_IN_ALL),
+            Count::new("changes to follow", self.unfollowed.len(), MAX_OFFERS + 2),
+        ]
     }
 
     /// Keeps a payment for a peer, unless it is kept already or there are too many: whoever made it sends
@@ -218,7 +249,9 @@ impl<S: Store> Node<S> {
                     if self.relay.fresh.is_empty() {
                         self.relay.fresh_at = self.now.monotonic + RELAY_DEBOUNCE;
                     }
-                    self.relay.fresh.push(id);
+                    if self.relay.fresh.len() < MAX_FRESH {
+                        self.relay.fresh.push(id);
+                    }
                 }
             }
             self.settle(ticket, id, result);
@@ -447,12 +480,15 @@ impl<S: Store> Node<S> {
             fresh.iter().filter_map(|id| pool.get(id)).map(|known| known.transaction().clone()).collect();
         for id in self.peers.named() {
             self.open(id, Purpose::Ask);
-            if self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
+            let chunks = transactions.len().div_ceil(POOL_TRANSACTIONS);
+            let has_room =
+                |peer: &Peer| peer.ask.is_open() && peer.ask.submissions() + chunks <= MAX_SUBMISSIONS;
+            if self.peers.get(id).is_some_and(has_room) {
                 for chunk in transactions.chunks(POOL_TRANSACTIONS) {
                     self.submit_to(id, chunk.to_vec());
                 }
             } else {
-                // It is told all at once when it is reached.
+                // It is told all at once when it is reached, or has taken what it was given.
                 self.relay.partners.insert(id);
             }
         }
@@ -460,7 +496,7 @@ impl<S: Store> Node<S> {
 
     pub(super) fn pool_ids_came(&mut self, id: PeerId, ids: Vec<TransactionId>) {
         let (Some(pool), Some(mut exchange)) = (&self.pool, self.relay.exchanges.remove(&id)) else { return };
-        let after = exchange.theirs.last().copied();
+        let after = exchange.last;
         let ascending = ids.is_sorted_by(|a, b| a < b)
             && ids.first().zip(after).is_none_or(|(first, after)| *first > after);
         if !ascending || ids.len() > MAX_POOL_IDS {
@@ -474,7 +510,10 @@ impl<S: Store> Node<S> {
             .collect();
         let last_page = ids.len() < MAX_POOL_IDS;
         exchange.pages += 1;
-        exchange.theirs.extend(ids);
+        exchange.last = ids.last().copied().or(after);
+        if self.peers.get(id).is_some_and(|peer| peer.named) {
+            exchange.theirs.extend(ids);
+        }
         for chunk in wanted.chunks(POOL_TRANSACTIONS) {
             self.ask(id, Purpose::Ask, Request::GetTransactions { ids: chunk.to_vec() }, Asked::Transactions);
         }
@@ -482,7 +521,7 @@ impl<S: Store> Node<S> {
             self.offer_pool(id, &exchange.theirs);
             return;
         }
-        let after = exchange.theirs.last().copied();
+        let after = exchange.last;
         if self.ask(id, Purpose::Ask, Request::GetPoolIds { after }, Asked::PoolIds) {
             self.relay.exchanges.insert(id, exchange);
         }
@@ -533,7 +572,7 @@ impl<S: Store> Node<S> {
         for id in waiting {
             self.open(id, Purpose::Ask);
             match self.peers.get(id) {
-                Some(peer) if !peer.ask.is_open() => {}
+                Some(peer) if !peer.ask.is_open() || peer.ask.submissions() >= MAX_SUBMISSIONS => {}
                 peer => {
                     let exists = peer.is_some();
                     let kept = self.relay.outgoing.remove(&id).unwrap_or_default();

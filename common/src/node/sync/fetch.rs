@@ -372,7 +372,7 @@ impl<S: Store> Node<S> {
     /// catching up, and while some are being written the next are only collected.
     pub(super) fn connect_ready(&mut self) {
         let Some(fetch) = &mut self.sync.fetch else { return };
-        if fetch.writing_bytes.is_some() {
+        if fetch.writing_bytes.is_some() || self.sync.offers.len() >= MAX_OFFERS {
             return;
         }
         let ready = fetch

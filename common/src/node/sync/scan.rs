@@ -163,6 +163,10 @@ impl<S: Store> Node<S> {
         if last_window {
             return self.nothing_better(id, &scan);
         }
+        if scan.windows.len() >= MAX_WINDOWS {
+            self.failed(id, "its chain is too long to be followed".to_owned());
+            return Ok(());
+        }
         if !scan.windows.is_empty() {
             scan.windows.push(Window { last: end.id(), count });
         } else if scan.held.len() >= MAX_HELD_HEADERS {
