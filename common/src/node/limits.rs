@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Peers known by address. A room of machines has fewer; a flood of made-up addresses finds no more room.
 pub const MAX_PEERS: usize = 256;
+/// Of these at one IP address: a classroom on one machine, and half of the room for others whatever ports are
+/// invented there.
+pub const MAX_PEERS_PER_ADDRESS: usize = 128;
 /// Connections being opened or open to heard peers. Enough to fetch in parallel; few enough that ten
 /// thousand invented statuses cannot make this machine call ten thousand addresses.
 pub const MAX_OUTBOUND: usize = 16;
@@ -48,8 +51,20 @@ pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 /// The longest pause of a peer that the user named: he wants it, so it is asked again soon.
 pub const LONGEST_NAMED_BACK_OFF: Duration = Duration::from_secs(10);
-/// How long a peer that broke a rule of the protocol is left alone at first; doubles too.
+/// How long a peer that broke a rule of the protocol is left alone at first; each time twice as long as before, and
+/// half as long for every time that it was good for as long as it had been banned.
 pub const FIRST_BAN: Duration = Duration::from_secs(60);
+/// The longest that a peer is left alone for breaking rules.
+pub const LONGEST_BAN: Duration = Duration::from_secs(86_400);
+/// Bans that are remembered, by IP address and port: 64 KiB. Each costs a liar a server that says hello.
+pub const MAX_BANS: usize = 1_024;
+/// Calls in a minute to ports of one IP address that were never reached, on other machines than this. After a
+/// minute in which all were used half as many are made in the next.
+pub const STRANGER_CALLS_A_MINUTE: u32 = 60;
+/// The least that this comes down to: a machine that is just being set up is found within a minute.
+pub const LEAST_STRANGER_CALLS_A_MINUTE: u32 = 4;
+/// IP addresses with such ports that are called in a minute.
+pub const MAX_CALLED_ADDRESSES: usize = 256;
 /// A peer that was reached is remembered for at least this long when unknown ones need its room.
 pub const KEEP_GREETED: Duration = Duration::from_secs(120);
 /// A chain that waits for the clock is looked at again at the latest after this long: its peer may have
@@ -95,6 +110,8 @@ pub const MAX_BODY_FAILURES: u32 = 6;
 
 /// Transactions waiting for their signature check: a burst of 20,000 and as much again.
 pub const MAX_UNVERIFIED: usize = 40_000;
+/// Lanes that these wait in, by where they came from: one source delays the others by one job each time around.
+pub const LANES: usize = 64;
 /// Transactions in one signature job: 64 · 20 µs, so that a job is neither overhead nor delay.
 pub const TRANSACTIONS_PER_JOB: usize = 64;
 /// Transactions that left the pool and whose signatures need no second check: those of about the last
@@ -106,6 +123,10 @@ pub const MAX_FRESH: usize = MAX_UNVERIFIED;
 pub const MAX_TRANSACTION_JOBS: usize = 8;
 /// Ids of transactions that were refused for good, so that their copies cost a look-up: 2 MiB.
 pub const MAX_REFUSED_IDS: usize = 32_768;
+/// One sender's part of the pool, in transactions and in bytes: one in so many, so that nobody is kept out by one.
+pub const SENDER_SHARE: usize = 4;
+/// The fewest bytes of a transaction (`PROTOCOL.md`, section 4): a block of so many bytes names no more payments.
+pub const LEAST_TRANSACTION_BYTES: usize = 600;
 /// Transactions kept aside because an earlier one of their sender is missing, per sender.
 pub const MAX_GAP_PER_SENDER: usize = 64;
 

@@ -67,3 +67,18 @@ impl<S: Store> Node<S> {
         Load { counts }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_beyond_its_bound_is_named() {
+        let within = [Count::new("peers", 3, 3), Count::new("scans", 0, 8)];
+        assert_eq!(Load { counts: within.to_vec() }.check(), Ok(()));
+        let beyond = [Count::new("peers", 4, 3), Count::new("scans", 8, 8), Count::new("bans", 9, 0)];
+        let load = Load { counts: beyond.to_vec() };
+        assert_eq!(load.check(), Err("4 peers, at most 3; 9 bans, at most 0".to_owned()));
+        assert_eq!((load.of("scans"), load.of("wishes")), (Some(8), None));
+    }
+}

@@ -9,9 +9,9 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `events` | what goes in and what comes out, as values |
-//! | `peers` | whom to call, whom to leave alone, what was asked and until when |
+//! | `peers`, `bans` | whom to call, whom to leave alone, what was asked and until when |
 //! | `sync` | which chain to follow, which headers and bodies to ask for, from whom |
-//! | `relay` | payments: admission, exchange of pools, named peers, waiting callers |
+//! | `relay`, `unverified` | payments: admission, exchange of pools, named peers, waiting callers |
 //! | `mempool`, `template`, `mine` | which payments wait, which block is worked on |
 //! | `push` | blocks over connections that only one side can open |
 //! | `serve` | what is answered from the chain alone |
@@ -33,6 +33,7 @@ use crate::store::{Store, StoreError, Tip};
 use crate::time::Timestamp;
 use crate::wire::{Announcement, Hello, MAGIC, MIN_VERSION, Status, VERSION};
 
+mod bans;
 mod events;
 pub mod jobs;
 pub mod limits;
@@ -47,6 +48,7 @@ mod sync;
 pub mod template;
 #[cfg(test)]
 mod tests;
+mod unverified;
 
 pub use events::{ConnectionId, Effect, Input, NodeConfig, Notice, Now, Source};
 pub use jobs::{Checked, Checker, Job};
@@ -58,6 +60,7 @@ pub use template::{Idle, Template};
 use peers::Peers;
 use relay::Relay;
 use sync::{Offer, Sync};
+use unverified::Origin;
 
 /// See the module.
 pub struct Node<S> {
@@ -97,7 +100,7 @@ impl<S: Store> Node<S> {
             tip: chain.tip()?,
             peers: Peers::new(&config.named_peers),
             sync: Sync::default(),
-            relay: Relay::new(now.monotonic + config.pool_interval),
+            relay: Relay::new(now.monotonic + config.pool_interval, config.seed),
             mining: mine::Mining::default(),
             next_status: now.monotonic,
             random: config.seed,
@@ -132,8 +135,8 @@ impl<S: Store> Node<S> {
         let mut payments = Vec::new();
         for input in inputs {
             match input {
-                Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
-                    payments.push((payment, None));
+                Input::Announcement { from, announcement: Announcement::Transaction(payment) } => {
+                    payments.push((payment, Origin::Datagram(from), None));
                 }
                 input => self.take_in(input)?,
             }
@@ -147,8 +150,8 @@ impl<S: Store> Node<S> {
             Input::Announcement { from, announcement: Announcement::Status(status) } => {
                 self.heard_status(from, status)
             }
-            Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
-                self.heard_transactions(vec![(payment, None)])?;
+            Input::Announcement { from, announcement: Announcement::Transaction(payment) } => {
+                self.heard_transactions(vec![(payment, Origin::Datagram(from), None)])?;
             }
             Input::ForeignNetwork { from, prefix } => self.heard_foreign_network(from, prefix),
             Input::Connected { link, hello } => self.connected(link, &hello),
@@ -157,6 +160,9 @@ impl<S: Store> Node<S> {
             Input::Caller { from, hello } => self.heard_caller(from, &hello),
             Input::Request { connection, request } => self.request(connection, request)?,
             Input::CallerGone { connection } => self.caller_gone(connection),
+            Input::CallerAtFault { from, reason, pause } => {
+                self.notice(Notice::CallerMisbehaved { from, reason, pause });
+            }
             Input::Checked(Checked::Transactions(results)) => self.transactions_checked(results)?,
             Input::Checked(Checked::Block { number, id, result }) => {
                 self.block_checked(number, id, *result)?;

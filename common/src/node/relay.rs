@@ -1,7 +1,7 @@
 //! Payments between nodes: admission to the pool, exchange of pools, what callers ask of the pool, and the
 //! callers that wait for a new tip.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::limits::*;
 use super::load::Count;
 use super::mempool::{Mempool, MempoolError};
 use super::peers::{Asked, Peer, PeerId, Purpose};
+use super::unverified::{Origin, Unverified};
 use super::{ConnectionId, Effect, Node, Notice, push};
 use crate::address::Address;
 use crate::chain::TipChange;
@@ -35,7 +36,7 @@ type Ticket = (u64, usize);
 
 /// See the module.
 pub(super) struct Relay {
-    unverified: VecDeque<(TransactionId, Transaction)>,
+    unverified: Unverified,
     /// Those and the ones being checked, with who waits for the result.
     in_check: HashMap<TransactionId, Option<Ticket>>,
     jobs: usize,
@@ -65,9 +66,9 @@ struct Exchange {
 }
 
 impl Relay {
-    pub(super) fn new(next_exchange: Duration) -> Self {
+    pub(super) fn new(next_exchange: Duration, seed: u64) -> Self {
         Self {
-            unverified: VecDeque::new(),
+            unverified: Unverified::new(seed),
             in_check: HashMap::new(),
             jobs: 0,
             submitted: HashMap::new(),
@@ -151,23 +152,24 @@ impl<S: Store> Node<S> {
     /// for.
     pub(super) fn heard_transactions(
         &mut self,
-        heard: Vec<(Transaction, Option<Ticket>)>,
+        heard: Vec<(Transaction, Origin, Option<Ticket>)>,
     ) -> Result<(), StoreError> {
-        let (transactions, tickets): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
+        let (transactions, sources): (Vec<_>, Vec<_>) =
+            heard.into_iter().map(|(transaction, origin, ticket)| (transaction, (origin, ticket))).unzip();
         let ids = ids_of(&transactions);
         let senders = addresses_of(transactions.iter().map(|it| &it.payment.public_key[..]));
-        let heard: Vec<_> = ids.into_iter().zip(senders).zip(transactions).zip(tickets).collect();
+        let heard: Vec<_> = ids.into_iter().zip(senders).zip(transactions).zip(sources).collect();
         let (chain, pool, relay) = (&self.chain, &self.pool, &mut self.relay);
         let next_height = self.tip.height.next();
         // One look at the store for all of them.
         let refused = chain.store().read::<_, StoreError>(|reader| {
             let mut refused = Vec::new();
-            for (((id, sender), transaction), ticket) in heard {
+            for (((id, sender), transaction), (origin, ticket)) in heard {
                 let account_of = |address: &Address| reader.account(address).unwrap_or_default();
                 let known = relay.in_check.contains_key(&id);
                 let admitted = match pool {
                     _ if known => Err(MempoolError::Known),
-                    Some(pool) if relay.unverified.len() < MAX_UNVERIFIED => {
+                    Some(pool) if relay.unverified.has_room(&origin) => {
                         let rules = chain.rules();
                         pool.check_before_signature(
                             rules,
@@ -178,12 +180,14 @@ impl<S: Store> Node<S> {
                             account_of,
                         )
                     }
-                    _ => Err(MempoolError::Full),
+                    _ => Err(MempoolError::Busy),
                 };
                 match admitted {
                     Ok(_) => {
                         relay.in_check.insert(id, ticket);
-                        relay.unverified.push_back((id, transaction));
+                        if let Some(gone) = relay.unverified.push(&origin, id, transaction) {
+                            refused.push((relay.in_check.remove(&gone).flatten(), gone, MempoolError::Busy));
+                        }
                     }
                     Err(error) => refused.push((ticket, id, error)),
                 }
@@ -241,6 +245,7 @@ impl<S: Store> Node<S> {
             }
             Ok(settled)
         })?;
+        self.tell_who_gave_way();
         for (id, result) in settled {
             let ticket = self.relay.in_check.remove(&id).flatten();
             if result.is_ok() {
@@ -257,6 +262,14 @@ impl<S: Store> Node<S> {
             self.settle(ticket, id, result);
         }
         Ok(())
+    }
+
+    /// Says which payments had to leave a full pool.
+    fn tell_who_gave_way(&mut self) {
+        let gone = self.pool.as_mut().map(Mempool::take_gone).unwrap_or_default();
+        for (id, fee) in gone {
+            self.notice(Notice::PaymentGaveWay { id, fee });
+        }
     }
 
     /// The best chain changed. What mining needs of that is done at once; taking out of the pool what is in
@@ -294,6 +307,7 @@ impl<S: Store> Node<S> {
         for (change, given) in std::mem::take(&mut self.relay.unfollowed) {
             self.pool_follows_change(&change, &given)?;
         }
+        self.tell_who_gave_way();
         Ok(())
     }
 
@@ -371,7 +385,8 @@ impl<S: Store> Node<S> {
         let (results, open) = (vec![SubmitResult::POOL_FULL; transactions.len()], transactions.len());
         self.relay.submitted.insert(number, Submitted { connection, results, open });
         let places = transactions.into_iter().enumerate();
-        self.heard_transactions(places.map(|(place, it)| (it, Some((number, place)))).collect())
+        let origin = Origin::Caller(connection);
+        self.heard_transactions(places.map(|(place, it)| (it, origin, Some((number, place)))).collect())
     }
 
     /// What is under way and must come to an end: checks, submissions, exchanges.
@@ -427,9 +442,8 @@ impl<S: Store> Node<S> {
     }
 
     fn hand_out_jobs(&mut self) {
-        while self.relay.jobs < MAX_TRANSACTION_JOBS && !self.relay.unverified.is_empty() {
-            let count = self.relay.unverified.len().min(TRANSACTIONS_PER_JOB);
-            let batch = self.relay.unverified.drain(..count).collect();
+        while self.relay.jobs < MAX_TRANSACTION_JOBS && self.relay.unverified.len() > 0 {
+            let batch = self.relay.unverified.next_job();
             self.relay.jobs += 1;
             self.effects.push_back(Effect::Check(Job::Transactions(batch)));
         }
@@ -551,12 +565,14 @@ impl<S: Store> Node<S> {
 
     pub(super) fn pool_transactions_came(
         &mut self,
+        from: PeerId,
         mut transactions: Vec<Transaction>,
     ) -> Result<(), StoreError> {
         transactions.truncate(POOL_TRANSACTIONS);
         // They come in the order of their ids; in that of their nonces fewer have to be kept aside.
         transactions.sort_by_key(|transaction| transaction.payment.nonce);
-        self.heard_transactions(transactions.into_iter().map(|transaction| (transaction, None)).collect())
+        let heard = transactions.into_iter().map(|transaction| (transaction, Origin::Peer(from), None));
+        self.heard_transactions(heard.collect())
     }
 
     /// The user's own payments, for every named peer.

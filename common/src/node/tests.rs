@@ -2,6 +2,7 @@
 
 mod faults;
 mod harness;
+mod limits;
 mod mempool;
 mod mining;
 mod payments;
