@@ -16,6 +16,7 @@ mod bench;
 mod cli;
 mod error;
 mod journal;
+mod limits;
 mod log;
 mod networks;
 mod program;

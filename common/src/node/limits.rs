@@ -1,4 +1,5 @@
-//! Every bound of the node in one place: what it is for, and why it has that value.
+//! Every bound of the node in one place: what it is for, and why it has that value. `LIMITS.md` has them in a table,
+//! together with those of [`crate::net`] and [`crate::driver`].
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 mod faults;
 mod harness;
 mod limits;
+mod limits_table;
 mod mempool;
 mod mining;
 mod payments;
