@@ -36,7 +36,7 @@ enum Server {
     /// It follows the protocol.
     Honest(Chain<MemoryStore>),
     /// It answers every question with this.
-    Liar(Response),
+    Liar(Box<Response>),
 }
 
 /// One node, and servers at any address and port, all of which answer at once.
@@ -142,7 +142,7 @@ impl Solo {
         let responses = match self.links.get(&link).and_then(|address| self.servers.get(address)) {
             Some(Server::Honest(chain)) if serve::is_about_chain(request) => chain_answers(chain, request),
             Some(Server::Honest(_)) => vec![Response::PoolIds(Vec::new())],
-            Some(Server::Liar(response)) => vec![response.clone()],
+            Some(Server::Liar(response)) => vec![(**response).clone()],
             None => Vec::new(),
         };
         for response in responses {
@@ -256,7 +256,7 @@ fn a_liar_is_banned_ever_longer_also_when_it_was_forgotten_and_its_neighbour_is_
     let claim = tip_of(&chain);
     let mut solo = Solo::new(&rules);
     let (liar, honest) = (at(1, 1), at(1, 2));
-    solo.servers.insert(liar, Server::Liar(Response::Rules(Vec::new())));
+    solo.servers.insert(liar, Server::Liar(Box::new(Response::Rules(Vec::new()))));
     solo.servers.insert(honest, Server::Honest(chain));
     for minute in 0..12 * 60 {
         solo.claim(liar, &dream());
