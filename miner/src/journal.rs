@@ -257,6 +257,11 @@ impl Journal {
             Notice::PeerMisbehaved { target, reason, pause } if self.may_say(Kind::Peers) => {
                 warn!("peer {target} broke the protocol: {reason}; ignored for {}", words::duration(pause));
             }
+            Notice::CallerMisbehaved { from, reason, pause } if self.may_say(Kind::Peers) => warn!(
+                "a caller from {from} broke the protocol and was cut off: {reason}; callers from there wait {} at \
+                 first",
+                words::duration(pause)
+            ),
             Notice::ForeignNetwork { from, prefix } if self.may_say(Kind::Peers) => info!(
                 "another network, {}, is running at {from}: it is ignored. `miner networks` says what it is, \
                  `miner networks --join {}` keeps its rules",
@@ -290,6 +295,9 @@ impl Journal {
             }
             Notice::PaymentRefused { id, reason } if self.may_say(Kind::Refusals) => {
                 info!("payment {} refused: {reason}", id.short());
+            }
+            Notice::PaymentGaveWay { id, fee } if self.may_say(Kind::Refusals) => {
+                info!("the pool is full: payment {} (fee {fee}) gave way to one that pays more", id.short());
             }
             Notice::Submitted { target, taken, of } => debug!("{target} took {taken} of {of} payments"),
             Notice::Mining { height, payments } => {

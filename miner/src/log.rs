@@ -13,13 +13,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::limits::{LINES_A_PERIOD, LONGEST_LINE, LONGEST_PERIOD, PERIOD};
 use crate::words;
-
-/// So many lines of one kind are shown in each [`PERIOD`]: enough to follow what happens, too few to bury
-/// the rest of the log or to fill a disk, whatever strangers send.
-const LINES_A_PERIOD: u64 = 20;
-/// See [`LINES_A_PERIOD`].
-const PERIOD: Duration = Duration::from_secs(10);
 
 /// Sends what the program says from now on to standard error. Colours are for terminals, and only where the
 /// user has not asked for none (<https://no-color.org>).
@@ -57,13 +52,18 @@ where
             Level::INFO => ("", ""),
             _ => ("\x1b[2m", ""),
         };
-        let (time, text) = (words::time_of_day_now(), printable(&message.0));
+        let (time, text) = (words::time_of_day_now(), printable(cut(&message.0)));
         if self.colours {
             writeln!(writer, "\x1b[2m{time}\x1b[0m {colour}{label}{text}\x1b[0m")
         } else {
             writeln!(writer, "{time} {label}{text}")
         }
     }
+}
+
+/// The beginning of a line that is too long.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(LONGEST_LINE).map_or(text, |(end, _)| &text[..end])
 }
 
 /// The text of an event.
@@ -81,17 +81,24 @@ impl Visit for Message {
 }
 
 /// Bounds the lines of one kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Bounded {
     since: Duration,
+    period: Duration,
     shown: u64,
     hidden: u64,
+}
+
+impl Default for Bounded {
+    fn default() -> Self {
+        Self { since: Duration::ZERO, period: PERIOD, shown: 0, hidden: 0 }
+    }
 }
 
 impl Bounded {
     /// Whether there is room for one more line. `now` is the time since the program started.
     pub fn admits(&mut self, now: Duration) -> bool {
-        if now >= self.since + PERIOD && self.hidden == 0 {
+        if now >= self.since + self.period && self.hidden == 0 {
             *self = Self { since: now, ..Self::default() };
         }
         let admits = self.shown < LINES_A_PERIOD;
@@ -101,11 +108,12 @@ impl Bounded {
 
     /// How many lines were left out in the period that has just ended; said once.
     pub fn left_out(&mut self, now: Duration) -> Option<u64> {
-        if self.hidden == 0 || now < self.since + PERIOD {
+        if self.hidden == 0 || now < self.since + self.period {
             return None;
         }
         let hidden = self.hidden;
-        *self = Self { since: now, ..Self::default() };
+        let period = (2 * self.period).min(LONGEST_PERIOD);
+        *self = Self { since: now, period, ..Self::default() };
         Some(hidden)
     }
 }
@@ -124,6 +132,31 @@ mod tests {
         assert_eq!(lines.left_out(now + PERIOD), Some(1_000 - LINES_A_PERIOD));
         assert_eq!(lines.left_out(now + PERIOD), None);
         assert!(lines.admits(now + PERIOD));
+    }
+
+    #[test]
+    fn a_flood_that_lasts_fills_no_disk() {
+        let mut lines = Bounded::default();
+        let mut said = 0;
+        for second in 0..86_400 {
+            let now = Duration::from_secs(second);
+            said += lines.left_out(now).iter().count();
+            said += (0..100).filter(|_| lines.admits(now)).count();
+        }
+        assert!(said < 3_200, "{said} lines in a day");
+        // And it is over when the flood is: after one quiet period all is shown again.
+        let now = Duration::from_secs(86_400) + LONGEST_PERIOD;
+        lines.left_out(now);
+        let now = now + LONGEST_PERIOD;
+        assert!((0..10).all(|it| lines.admits(now + it * PERIOD)));
+        assert_eq!(lines.period, PERIOD);
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        let long = "é".repeat(1_000_000);
+        assert_eq!(cut(&long).chars().count(), LONGEST_LINE);
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]

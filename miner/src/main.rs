@@ -17,6 +17,7 @@ mod bench;
 mod cli;
 mod error;
 mod journal;
+mod limits;
 mod log;
 mod networks;
 mod program;

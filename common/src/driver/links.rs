@@ -12,15 +12,12 @@ use tokio::task::AbortHandle;
 use super::Event;
 use crate::hash::NetworkId;
 use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, connect, resolve};
-use crate::node::limits::{CONNECT_DEADLINE, WAIT_STATUS_DEADLINE};
+use crate::node::limits::{CONNECT_DEADLINE, MAX_QUESTIONS, WAIT_STATUS_DEADLINE};
 use crate::node::{Input, LinkId, Node, Target};
 use crate::store::Store;
 use crate::text::with_causes;
 use crate::time::Timestamp;
 use crate::wire::{Hello, Request};
-
-/// Requests waiting to be written to one connection; the node asks for less.
-const MAX_REQUESTS: usize = 64;
 
 /// All open connections.
 pub(super) struct Links {
@@ -51,7 +48,7 @@ impl Links {
 
     pub(super) fn connect(&mut self, link: LinkId, target: Target) {
         self.open.retain(|_, link| !link.task.is_finished());
-        let (requests, to_send) = mpsc::channel(MAX_REQUESTS);
+        let (requests, to_send) = mpsc::channel(MAX_QUESTIONS);
         let (events, network, hello) = (self.events.clone(), self.network, self.hello.clone());
         let task = self.runtime.spawn(async move {
             let reason = match call(&target, &network, &*hello).await {

@@ -32,28 +32,17 @@ use crate::time::Timestamp;
 use crate::transaction::Transaction;
 use crate::wire::{Announcement, Datagram, DatagramError, Response};
 
+pub(crate) mod limits;
 mod links;
 mod service;
 mod workers;
 mod writer;
 
+use limits::*;
 use links::Links;
 use service::ChainService;
 use workers::Workers;
 use writer::Writer;
-
-/// Answers and results on their way to the loop.
-const MAX_ANSWERS: usize = 1_024;
-/// Broadcasts on their way to the loop: a burst of 20,000 payments and half as much again, 40 MiB at most.
-const MAX_HEARD: usize = 32_768;
-/// Broadcasts taken in at one go before answers have their turn again.
-const HEARD_AT_A_TIME: usize = 256;
-/// Datagrams waiting to be sent.
-const MAX_TO_SEND: usize = 4_096;
-/// How long each of the three steps of ending may take: a program is gone within 2 s of Ctrl-C.
-const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
-/// Threads for sockets: they only move bytes.
-const SOCKET_THREADS: usize = 2;
 
 /// Why a driver cannot start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -236,15 +225,18 @@ impl Driver {
         } = self;
         let (events, mut inbox) = events;
         let network = node.chain().network();
-        let (heard_to, mut heard) = mpsc::channel(MAX_HEARD);
+        let (heard_to, heard) = mpsc::channel(MAX_HEARD);
+        let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);
+        let mut heard = Heard { statuses, payments: heard };
         let (datagrams, to_send) = mpsc::channel(MAX_TO_SEND);
         let guard = runtime.enter();
-        for receiver in receivers {
-            tokio::spawn(receive(receiver, network, heard_to.clone(), dropped.clone()));
+        // The first hears statuses, the second payments.
+        for (receiver, heard) in receivers.into_iter().zip([&statuses_to, &heard_to]) {
+            tokio::spawn(receive(receiver, network, heard.clone(), dropped.clone()));
         }
         tokio::spawn(broadcast(broadcaster, to_send));
         let server = listener.map(|listener| {
-            let limits = ServerLimits { connections: sockets.max_connections, ..ServerLimits::default() };
+            let limits = ServerLimits::of(sockets.max_connections);
             listener.serve(Arc::new(ChainService::new(&node, events.clone(), dropped.clone())), limits)
         });
         drop(guard);
@@ -284,6 +276,30 @@ fn now(started: Instant) -> Now {
     Now { monotonic: started.elapsed(), wall: Timestamp::from_system_clock() }
 }
 
+/// What was broadcast, and waits for the loop.
+struct Heard {
+    statuses: mpsc::Receiver<Input>,
+    payments: mpsc::Receiver<Input>,
+}
+
+impl Heard {
+    /// Waits for broadcasts, and takes some of each kind: a flood of one leaves the other its turn.
+    async fn next(&mut self, batch: &mut Vec<Input>) {
+        // Their senders live as long as the loop.
+        let first = tokio::select! {
+            first = self.statuses.recv() => first,
+            first = self.payments.recv() => first,
+        };
+        batch.extend(first);
+        take_more(&mut self.statuses, batch);
+        take_more(&mut self.payments, batch);
+    }
+}
+
+fn take_more(from: &mut mpsc::Receiver<Input>, batch: &mut Vec<Input>) {
+    batch.extend(std::iter::from_fn(|| from.try_recv().ok()).take(HEARD_AT_A_TIME));
+}
+
 struct Loop<'a, S, P> {
     node: Node<S>,
     program: &'a mut P,
@@ -302,10 +318,10 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     async fn run(
         &mut self,
         inbox: &mut mpsc::Receiver<Event>,
-        heard: &mut mpsc::Receiver<Input>,
+        heard: &mut Heard,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), DriverError> {
-        let (mut wake, mut batch) = (None, Vec::with_capacity(HEARD_AT_A_TIME));
+        let (mut wake, mut batch) = (None, Vec::with_capacity(2 * HEARD_AT_A_TIME));
         loop {
             if self.carry_out()? {
                 return Ok(());
@@ -329,7 +345,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                     Some(event) => self.take(event)?,
                     None => return Ok(()),
                 },
-                _ = heard.recv_many(&mut batch, HEARD_AT_A_TIME) => {
+                () = heard.next(&mut batch) => {
                     self.node.handle_many(batch.drain(..), now(self.started))?;
                 }
                 () = sleep_until(deadline) => {
@@ -457,4 +473,27 @@ fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {
+        let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);
+        let (payments_to, payments) = mpsc::channel(MAX_HEARD);
+        let mut heard = Heard { statuses, payments };
+        let from = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let input = |number: u8| Input::ForeignNetwork { from, prefix: [number; 8] };
+        while statuses_to.try_send(input(0)).is_ok() {}
+        (0..10).for_each(|_| payments_to.try_send(input(1)).expect("payments have room of their own"));
+        let mut batch = Vec::new();
+        heard.next(&mut batch).await;
+        let payments = batch.iter().filter(|it| matches!(it, Input::ForeignNetwork { prefix: [1, ..], .. }));
+        assert_eq!(payments.count(), 10);
+        assert!(batch.len() <= HEARD_AT_A_TIME + 11, "{}", batch.len());
+    }
 }

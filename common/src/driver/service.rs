@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -11,6 +12,7 @@ use crate::net::{Answer, Caller, CloseReason, Fault, Service};
 use crate::node::{ConnectionId, Input, Node, serve};
 use crate::rules::Rules;
 use crate::store::{Store, StoreError};
+use crate::text::with_causes;
 use crate::time::Timestamp;
 use crate::wire::{Hello, Request, encode_frame};
 
@@ -83,9 +85,13 @@ impl<S: Store> Service for ChainService<S> {
         }
     }
 
-    fn closed(&self, caller: Caller, reason: CloseReason) {
+    fn closed(&self, caller: Caller, reason: CloseReason, pause: Duration) {
         if reason.is_fault() {
             self.dropped.callers.fetch_add(1, Ordering::Relaxed);
+            let from = caller.address.ip();
+            let input = Input::CallerAtFault { from, reason: with_causes(&reason), pause };
+            // Of use, not of need.
+            let _ = self.events.try_send(Event::Input(input));
         }
         let (events, connection) = (self.events.clone(), ConnectionId(caller.id.0));
         // It must arrive, or what the node holds for the caller would stay.

@@ -4,24 +4,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep};
 
 use super::Addresses;
+use super::limits::{INTERFACES_FRESH_FOR, PAUSE_AFTER_ERROR, RECEIVE_BUFFER_BYTES};
 use crate::wire::MAX_DATAGRAM_BYTES;
-
-/// What is asked of the system as a receive buffer; it may grant less. Room for 3,000 of the longest
-/// datagrams, which is a burst of payments, while the receiving loop waits for a turn.
-const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// After an error of the system a receiver rests this long, so that one that lasts does not cost a core,
-/// and one that passes costs nothing that the buffer does not hold.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
-/// How long a list of interfaces is used: they come and go with cables and wireless networks, and reading
-/// them costs a tenth of a millisecond.
-const INTERFACES_FRESH_FOR: Duration = Duration::from_secs(10);
 
 /// What goes wrong with broadcasts. Only binding is a reason to give up: all else is dropped, counted
 /// perhaps, and the next datagram may be fine.
@@ -176,6 +166,8 @@ fn is_about_another_datagram(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     async fn hear(receiver: &mut Receiver) -> Result<Vec<u8>, BroadcastError> {

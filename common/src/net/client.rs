@@ -12,21 +12,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::frames::{FrameReader, TransferError, write_within};
+use super::limits::*;
 use crate::encoding::DecodeError;
 use crate::hash::NetworkId;
 use crate::wire::{
     Hello, HelloError, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, Request, Response, encode_frame,
 };
-
-/// For connecting and both hellos together. A server that is there answers within two round trips; for one
-/// that is not, nothing but this call waits.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// From a request, or the frame before, to a frame's first byte. `WaitStatus` is answered after 10 s.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// From a frame's first byte to its last: 8 MiB at 280 kB a second.
-const FRAME_WITHIN: Duration = Duration::from_secs(30);
-/// For the server to take a request: the longest is a frame of 8 MiB.
-const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a caller waits. The defaults are the constants above.
 #[derive(Clone, Debug)]

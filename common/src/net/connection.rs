@@ -9,18 +9,16 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::callers::{Callers, Doing, Place};
 use super::frames::{FrameReader, TransferError, write_within};
+use super::limits::{FIRST_ROOM_BYTES, PIECE_BYTES};
 use super::server::{Answer, Caller, Fault, Frames, ServerLimits, Service};
 use crate::encoding::DecodeError;
 use crate::wire::{
     Hello, HelloError, Incoming, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, Response, encode_frame,
 };
-
-/// Frames of a long answer are made until they are this many bytes, and written at once: small blocks do
-/// not cost a change of threads each, and nobody makes the server hold more than this and one frame.
-pub(super) const PIECE_BYTES: usize = 256 * 1024;
 
 /// Why a connection of the block server ended.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +30,8 @@ pub enum CloseReason {
     TooManyConnections { most: usize },
     #[error("there are {most} connections from {address} already")]
     TooManyOfOneAddress { address: IpAddr, most: usize },
+    #[error("it gave way to others")]
+    GaveWay,
     #[error("the caller did not say hello within {within:?}")]
     NoHello { within: Duration },
     #[error("the caller's hello does not decode")]
@@ -54,7 +54,9 @@ impl CloseReason {
     /// Whether the caller broke the protocol or a limit, rather than having had enough, or the server.
     pub fn is_fault(&self) -> bool {
         match self {
-            Self::ServerStopped | Self::NoAnswer { .. } | Self::AnswerPanicked => false,
+            Self::ServerStopped | Self::GaveWay | Self::NoAnswer { .. } | Self::AnswerPanicked => false,
+            // Nothing is wrong with calling when many do.
+            Self::TooManyConnections { .. } | Self::TooManyOfOneAddress { .. } => false,
             Self::Transfer(error) => {
                 !matches!(error, TransferError::Closed | TransferError::Idle | TransferError::Broken(_))
             }
@@ -68,9 +70,10 @@ pub(super) async fn serve<S: Service>(
     mut stream: TcpStream,
     caller: Caller,
     service: &S,
-    limits: &ServerLimits,
+    callers: &Callers,
+    place: &Place,
 ) -> CloseReason {
-    match converse(&mut stream, caller, service, limits).await {
+    match converse(&mut stream, caller, service, callers, place).await {
         Err(reason) => reason,
         Ok(never) => match never {},
     }
@@ -80,8 +83,10 @@ async fn converse<S: Service>(
     stream: &mut TcpStream,
     caller: Caller,
     service: &S,
-    limits: &ServerLimits,
+    callers: &Callers,
+    place: &Place,
 ) -> Result<Infallible, CloseReason> {
+    let limits = callers.limits();
     // Answers are written whole; waiting to fill a packet would only delay them.
     stream.set_nodelay(true).map_err(TransferError::from)?;
     let (from, mut to) = stream.split();
@@ -93,7 +98,13 @@ async fn converse<S: Service>(
     service.opened(caller, &hello);
 
     loop {
+        place.set(Doing::Idle);
         let idle_until = Instant::now() + limits.idle;
+        timeout_at(idle_until, from.begin()).await.map_err(|_| TransferError::Idle)??;
+        let announced = from.announced(MAX_FRAME_BYTES, limits.frame).await?;
+        // A short one takes no more than every connection has anyway.
+        let asking = if announced > FIRST_ROOM_BYTES { announced } else { 0 };
+        place.set(Doing::Asking(asking));
         let request = from.next(MAX_FRAME_BYTES, idle_until, limits.frame).await?;
         let answer = match Incoming::decode(&request).map_err(CloseReason::MalformedRequest)? {
             Incoming::Known(request) => {
@@ -105,8 +116,11 @@ async fn converse<S: Service>(
         };
         drop(request);
         match answer {
-            Answer::Frame(frame) => write_within(&mut to, &frame, limits.write).await?,
-            Answer::Frames(frames) => write_frames(&mut to, frames, limits.write).await?,
+            Answer::Frame(frame) => {
+                place.set(Doing::Taking(frame.len()));
+                write_within(&mut to, &frame, limits.write).await?;
+            }
+            Answer::Frames(frames) => write_frames(&mut to, frames, callers, place).await?,
             Answer::Close(fault) => return Err(fault.into()),
         }
     }
@@ -133,17 +147,22 @@ async fn greet<R: AsyncRead + Unpin>(
 async fn write_frames(
     to: &mut WriteHalf<'_>,
     mut frames: Frames,
-    within: Duration,
+    callers: &Callers,
+    place: &Place,
 ) -> Result<(), CloseReason> {
     let mut bytes = Vec::new();
     loop {
+        // It is never closed; were it, a piece too many at a time would be made.
+        let turn = callers.turns.acquire().await;
         let making = spawn_blocking(move || {
             bytes.clear();
             let end = make_piece(&mut frames, &mut bytes);
             (frames, bytes, end)
         });
         let (rest, made, end) = making.await.map_err(|_| CloseReason::AnswerPanicked)?;
-        write_within(to, &made, within).await?;
+        drop(turn);
+        place.set(Doing::Taking(made.capacity()));
+        write_within(to, &made, callers.limits().write).await?;
         if let Some(end) = end {
             return Ok(end?);
         }

@@ -6,12 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Enough that a small frame costs one system call, little enough for every connection to have one.
-const READ_BUFFER_BYTES: usize = 16 * 1024;
-/// How much room a stranger's frame is given at first. It then grows with what arrives: announcing eight
-/// megabytes costs the announcer eight megabytes, not the receiver. Whoever has sent a frame gets as much room
-/// at once for the next: growing copies.
-const FIRST_ROOM_BYTES: usize = 64 * 1024;
+use super::limits::{FIRST_ROOM_BYTES, READ_BUFFER_BYTES};
 
 /// Why a connection ended while a frame was read or written.
 #[derive(Debug, thiserror::Error)]
@@ -86,33 +81,48 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(frame)
     }
 
-    async fn collect(&mut self, most: usize) -> Result<Vec<u8>, TransferError> {
+    /// The length of a frame that has begun; [`Self::next`] gives the frame.
+    pub(super) async fn announced(&mut self, most: usize, within: Duration) -> Result<usize, TransferError> {
+        let deadline = self.begun.unwrap_or_else(Instant::now) + within;
+        let length = timeout_at(deadline, self.announce(most)).await;
+        length.map_err(|_| TransferError::SlowSender { within })?
+    }
+
+    async fn announce(&mut self, most: usize) -> Result<usize, TransferError> {
         loop {
-            let wanted = match (self.length, self.arrived.first_chunk::<4>()) {
-                (Some(length), _) if self.arrived.len() == length => {
-                    self.length = None;
-                    self.longest = self.longest.max(length);
-                    return Ok(std::mem::take(&mut self.arrived));
+            if let Some(length) = self.length {
+                return Ok(length);
+            }
+            if let Some(length) = self.arrived.first_chunk::<4>() {
+                let length = u32::from_le_bytes(*length) as usize;
+                if length > most {
+                    return Err(TransferError::TooLong { got: length, most });
                 }
-                (Some(length), _) => length,
-                (None, Some(length)) => {
-                    let length = u32::from_le_bytes(*length) as usize;
-                    if length > most {
-                        return Err(TransferError::TooLong { got: length, most });
-                    }
-                    self.length = Some(length);
-                    self.arrived.clear();
-                    continue;
-                }
-                (None, None) => 4,
-            };
-            let missing = wanted - self.arrived.len();
+                self.length = Some(length);
+                self.arrived.clear();
+                return Ok(length);
+            }
+            self.arrived.reserve_exact(4);
+            let missing = (4 - self.arrived.len()) as u64;
+            if (&mut self.source).take(missing).read_buf(&mut self.arrived).await? == 0 {
+                return Err(TransferError::Cut);
+            }
+        }
+    }
+
+    async fn collect(&mut self, most: usize) -> Result<Vec<u8>, TransferError> {
+        let length = self.announce(most).await?;
+        while self.arrived.len() < length {
+            let missing = length - self.arrived.len();
             let room = self.arrived.len().max(FIRST_ROOM_BYTES).max(self.longest);
             self.arrived.reserve_exact(missing.min(room));
             if (&mut self.source).take(missing as u64).read_buf(&mut self.arrived).await? == 0 {
                 return Err(TransferError::Cut);
             }
         }
+        self.length = None;
+        self.longest = self.longest.max(length);
+        Ok(std::mem::take(&mut self.arrived))
     }
 }
 

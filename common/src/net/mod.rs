@@ -13,9 +13,11 @@
 
 mod addresses;
 mod broadcast;
+mod callers;
 mod client;
 mod connection;
 mod frames;
+pub(crate) mod limits;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -1,40 +1,21 @@
 //! The block server: listens, counts its callers, and hands their requests to a [`Service`], which the
 //! programs' drivers implement. What is said on one connection is in [`super::connection`].
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{Id, JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep};
 
+use super::callers::{Callers, Place};
 use super::connection::{self, CloseReason};
+use super::limits::*;
 use crate::wire::{Hello, Request};
-
-/// Enough for a room of programs that all know each other. Each connection may hold a frame of 8 MiB, so
-/// this is also what bounds memory: 1 GiB if every caller is a slow attacker, kilobytes otherwise.
-const MAX_CONNECTIONS: usize = 128;
-/// One address has at most a quarter of them: enough for all programs of one machine, and whoever takes
-/// them all still leaves room for others.
-const MAX_CONNECTIONS_PER_ADDRESS: usize = 32;
-/// A hello is the first thing that a caller sends, and is small: two round trips of the slowest network.
-const HELLO_WITHIN: Duration = Duration::from_secs(5);
-/// How long a caller may have nothing to ask. Longer than it waits between two `WaitStatus`.
-const IDLE_WITHIN: Duration = Duration::from_secs(30);
-/// From a frame's first byte to its last: 8 MiB at 280 kB a second.
-const FRAME_WITHIN: Duration = Duration::from_secs(30);
-/// The longest that a service may think. `WaitStatus` is answered after 10 s at the latest.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// For each piece of an answer, [`connection::PIECE_BYTES`] or one longer frame: 280 kB a second at worst.
-const WRITE_WITHIN: Duration = Duration::from_secs(30);
-/// After the system could not accept a caller (too many open files, most likely) the server rests this
-/// long instead of asking again at once and for ever.
-const PAUSE_AFTER_ACCEPT_ERROR: Duration = Duration::from_millis(100);
 
 /// How much a server puts up with. The defaults are the constants above.
 #[derive(Clone, Debug)]
@@ -53,18 +34,35 @@ pub struct ServerLimits {
     pub answer: Duration,
     /// For the caller to take a piece of an answer.
     pub write: Duration,
+    /// Who asked nothing for this long gives way when there is no room.
+    pub gives_way: Duration,
+    /// Bytes of answers that callers have yet to take.
+    pub answer_bytes: usize,
+    /// Bytes of long requests that are on their way or being answered.
+    pub request_bytes: usize,
+}
+
+impl ServerLimits {
+    /// The usual ones for so many connections.
+    pub fn of(connections: usize) -> Self {
+        let connections_per_address = (connections / ADDRESS_SHARE).max(1);
+        Self { connections, connections_per_address, ..Self::default() }
+    }
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: MAX_CONNECTIONS,
-            connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            connections_per_address: MAX_CONNECTIONS / ADDRESS_SHARE,
             hello: HELLO_WITHIN,
             idle: IDLE_WITHIN,
             frame: FRAME_WITHIN,
-            answer: ANSWER_WITHIN,
+            answer: SERVICE_WITHIN,
             write: WRITE_WITHIN,
+            gives_way: IDLE_GIVES_WAY,
+            answer_bytes: MAX_ANSWER_BYTES,
+            request_bytes: MAX_REQUEST_BYTES,
         }
     }
 }
@@ -134,8 +132,9 @@ pub trait Service: Send + Sync + 'static {
     /// lists are the service's to check.
     fn answer(&self, caller: Caller, request: Request) -> impl Future<Output = Answer> + Send;
 
-    /// A connection has ended, or was turned away. Called once for each caller.
-    fn closed(&self, _caller: Caller, _reason: CloseReason) {}
+    /// A connection has ended, or was turned away. Called once for each caller. Where that was for a broken rule, the
+    /// next caller from its IP address has to wait for `pause` first.
+    fn closed(&self, _caller: Caller, _reason: CloseReason, _pause: Duration) {}
 }
 
 /// Why no server can listen.
@@ -213,28 +212,29 @@ async fn accept<S: Service>(
     limits: ServerLimits,
     mut stopped: watch::Receiver<()>,
 ) {
-    let limits = Arc::new(limits);
-    let mut connections = Connections::default();
+    let callers = Arc::new(Callers::new(limits));
+    let mut tasks = JoinSet::new();
     let mut called = 0;
     loop {
         tokio::select! {
             biased;
             _ = stopped.changed() => break,
-            () = connections.one_ended() => {}
+            // By itself, or by a panic of the service.
+            Some(_) = tasks.join_next() => {}
             accepted = socket.accept() => match accepted {
                 Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
                 Ok((stream, address)) => {
                     called += 1;
                     let caller = Caller { id: ConnectionId(called), address };
-                    match connections.room_for(address.ip(), &limits) {
-                        Ok(()) => {
-                            let (service, limits) = (service.clone(), limits.clone());
-                            let task = attend(stream, caller, service, limits, stopped.clone());
-                            connections.add(address.ip(), task);
+                    match callers.admit(caller) {
+                        Ok(place) => {
+                            let attended =
+                                attend(stream, caller, service.clone(), callers.clone(), place, stopped.clone());
+                            tasks.spawn(attended);
                         }
                         Err(reason) => {
                             drop(stream);
-                            service.closed(caller, reason);
+                            service.closed(caller, reason, Duration::ZERO);
                         }
                     }
                 }
@@ -242,59 +242,30 @@ async fn accept<S: Service>(
         }
     }
     drop(socket);
-    connections.all_ended().await;
+    while tasks.join_next().await.is_some() {}
 }
 
-/// One connection, until it ends or the server does.
+/// One connection, until it ends, has to give way, or the server stops.
 async fn attend<S: Service>(
     stream: TcpStream,
     caller: Caller,
     service: Arc<S>,
-    limits: Arc<ServerLimits>,
+    callers: Arc<Callers>,
+    place: Place,
     mut stopped: watch::Receiver<()>,
 ) {
-    let reason = tokio::select! {
-        _ = stopped.changed() => CloseReason::ServerStopped,
-        reason = connection::serve(stream, caller, &*service, &limits) => reason,
+    let ip = caller.address.ip();
+    let served = async {
+        sleep(callers.pause(ip, Instant::now())).await;
+        connection::serve(stream, caller, &*service, &callers, &place).await
     };
-    service.closed(caller, reason);
-}
-
-/// The open connections, and where each comes from.
-#[derive(Default)]
-struct Connections {
-    tasks: JoinSet<()>,
-    addresses: HashMap<Id, IpAddr>,
-}
-
-impl Connections {
-    fn room_for(&self, address: IpAddr, limits: &ServerLimits) -> Result<(), CloseReason> {
-        let of_address = self.addresses.values().filter(|other| **other == address).count();
-        if self.addresses.len() >= limits.connections {
-            return Err(CloseReason::TooManyConnections { most: limits.connections });
-        }
-        if of_address >= limits.connections_per_address {
-            let most = limits.connections_per_address;
-            return Err(CloseReason::TooManyOfOneAddress { address, most });
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, address: IpAddr, connection: impl Future<Output = ()> + Send + 'static) {
-        let id = self.tasks.spawn(connection).id();
-        self.addresses.insert(id, address);
-    }
-
-    /// Waits until one has ended, by itself or by a panic of the service; for ever while there is none.
-    async fn one_ended(&mut self) {
-        match self.tasks.join_next_with_id().await {
-            Some(Ok((id, ()))) => self.addresses.remove(&id),
-            Some(Err(panic)) => self.addresses.remove(&panic.id()),
-            None => std::future::pending().await,
-        };
-    }
-
-    async fn all_ended(mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
+    let reason = tokio::select! {
+        biased;
+        _ = stopped.changed() => CloseReason::ServerStopped,
+        () = place.must_leave() => CloseReason::GaveWay,
+        reason = served => reason,
+    };
+    drop(place);
+    let pause = if reason.is_fault() { callers.at_fault(ip, Instant::now()) } else { Duration::ZERO };
+    service.closed(caller, reason, pause);
 }

@@ -118,7 +118,7 @@ impl Service for TestService {
         }
     }
 
-    fn closed(&self, _caller: Caller, reason: CloseReason) {
+    fn closed(&self, _caller: Caller, reason: CloseReason, _pause: Duration) {
         let _ = self.closed.send(reason);
     }
 }
@@ -405,6 +405,120 @@ async fn connections_are_limited_in_all_and_by_address_and_room_comes_back() {
     let _first = server.connect().await.unwrap();
     assert!(server.connect().await.is_err());
     assert!(matches!(server.closed().await, CloseReason::TooManyOfOneAddress { most: 1, .. }));
+}
+
+#[tokio::test]
+async fn a_flood_of_silent_callers_keeps_nobody_out() {
+    let mut server = TestServer::start(|limits| limits.connections = 8).await;
+    let mut polite = server.connect().await.unwrap();
+    assert_serves(&mut polite).await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(server.server.address()).await.unwrap());
+        assert_serves(&mut polite).await;
+    }
+    let mut late = server.connect().await.unwrap();
+    assert_serves(&mut late).await;
+    for _ in 0..44 {
+        assert!(matches!(server.closed().await, CloseReason::GaveWay));
+    }
+    assert_serves(&mut polite).await;
+}
+
+#[tokio::test]
+async fn before_a_hello_nothing_is_sent_but_the_servers_own() {
+    let server = TestServer::start(|_| {}).await;
+    let own = encode_frame(&hello_of(NETWORK));
+    for said in [vec![], vec![0; 4], vec![0xff; 4_096], encode_frame(&Request::GetRules).repeat(100)] {
+        let mut stream = TcpStream::connect(server.server.address()).await.unwrap();
+        // It may be cut off before it has said all.
+        let _ = stream.write_all(&said).await;
+        let mut heard = Vec::new();
+        let mut part = [0; 1_024];
+        // Cut off with bytes unread, the system may say so by an error.
+        while heard.len() < own.len() || !said.is_empty() {
+            match timeout(LONG, stream.read(&mut part)).await.expect("the connection ends") {
+                Ok(0) | Err(_) => break,
+                Ok(count) => heard.extend_from_slice(&part[..count]),
+            }
+        }
+        assert!(own.starts_with(&heard) || heard == own, "{} bytes", heard.len());
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_requests_are_answered_in_order_while_others_are_served() {
+    let server = TestServer::start(|_| {}).await;
+    let (mut requests, mut responses) = server.connect().await.unwrap().split();
+    let ids: Vec<BlockId> = (0..8).map(|n| BlockId::from_bytes([n; 32])).collect();
+    let asked = Request::GetBlocks { ids: ids.clone() };
+    let asking = tokio::spawn(async move {
+        for _ in 0..1_000 {
+            requests.send(&asked).await.unwrap();
+        }
+        requests
+    });
+    let mut other = server.connect().await.unwrap();
+    for _ in 0..100 {
+        // Nothing is read of the thousand meanwhile: the server waits with them, and with nothing else.
+        assert_serves(&mut other).await;
+    }
+    for _ in 0..1_000 {
+        for id in &ids {
+            let expected = encode_frame(&Response::Block((&block_for(*id)).into()));
+            assert_eq!(responses.next_frame().await.unwrap(), expected[4..]);
+        }
+    }
+    asking.await.unwrap();
+}
+
+#[tokio::test]
+async fn callers_that_take_no_answers_give_way_when_all_together_hold_too_much() {
+    const MIB: usize = 1 << 20;
+    let mut server = TestServer::start(|limits| limits.answer_bytes = 5 * MIB).await;
+    let mut other = server.connect().await.unwrap();
+    let mut deaf = Vec::new();
+    for _ in 0..12 {
+        let mut stream = server.connect_raw().await;
+        stream.write_all(&encode_frame(&Request::GetPoolIds { after: None })).await.unwrap();
+        deaf.push(stream);
+    }
+    // Each is stuck with a page of a mebibyte, and a little.
+    for _ in 0..8 {
+        assert!(matches!(server.closed().await, CloseReason::GaveWay));
+    }
+    assert_serves(&mut other).await;
+}
+
+#[tokio::test]
+async fn long_requests_that_never_end_give_way_to_others() {
+    const MIB: usize = 1 << 20;
+    let mut server = TestServer::start(|limits| limits.request_bytes = 20 * MIB).await;
+    let mut slow = Vec::new();
+    for _ in 0..5 {
+        let mut stream = server.connect_raw().await;
+        stream.write_all(&(MAX_FRAME_BYTES as u32).to_le_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for _ in 0..3 {
+        assert!(matches!(server.closed().await, CloseReason::GaveWay));
+    }
+    let mut session = server.connect().await.unwrap();
+    assert_serves(&mut session).await;
+}
+
+#[tokio::test]
+async fn after_broken_rules_the_same_address_is_slowed_down_and_served() {
+    let mut server = TestServer::start(|_| {}).await;
+    for _ in 0..3 {
+        let mut stream = server.connect_raw().await;
+        stream.write_all(&[5, 0, 0, 0, 10, 0, 0, 0, 99]).await.unwrap();
+        assert!(matches!(server.closed().await, CloseReason::MalformedRequest(_)));
+    }
+    let begun = Instant::now();
+    let mut session = server.connect().await.unwrap();
+    assert!(begun.elapsed() >= limits::FIRST_PAUSE);
+    assert_serves(&mut session).await;
 }
 
 #[tokio::test]

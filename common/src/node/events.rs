@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Checked, Idle, Job, LinkId, MempoolError, MempoolLimits, Target, Template};
 use crate::address::Address;
+use crate::amount::Amount;
 use crate::block::Seal;
 use crate::chain::{ChainError, Outcome, TipChange};
 use crate::consensus::{CheckedBlock, CheckedTransaction};
@@ -109,6 +110,15 @@ pub enum Input {
     CallerGone {
         /// Who.
         connection: ConnectionId,
+    },
+    /// A caller broke the protocol, and its connection is closed.
+    CallerAtFault {
+        /// Where it called from.
+        from: IpAddr,
+        /// How.
+        reason: String,
+        /// How long callers from there have to wait for an answer to their next call.
+        pause: Duration,
     },
     /// A job is done.
     Checked(Checked),
@@ -227,6 +237,15 @@ pub enum Notice {
         /// How long it is left alone.
         pause: Duration,
     },
+    /// A caller of the block server broke the protocol.
+    CallerMisbehaved {
+        /// Where it called from.
+        from: IpAddr,
+        /// How.
+        reason: String,
+        /// How long callers from there have to wait at their next call.
+        pause: Duration,
+    },
     /// Somebody runs another network here. Said once for each.
     ForeignNetwork {
         /// Where.
@@ -268,6 +287,13 @@ pub enum Notice {
         id: TransactionId,
         /// Why.
         reason: MempoolError,
+    },
+    /// The pool was full, and a payment gave way to one that pays more.
+    PaymentGaveWay {
+        /// Which.
+        id: TransactionId,
+        /// What it would have paid.
+        fee: Amount,
     },
     /// What a named peer said of submitted payments.
     Submitted {

@@ -1,9 +1,13 @@
-//! Every bound of the node in one place: what it is for, and why it has that value.
+//! Every bound of the node in one place: what it is for, and why it has that value. `LIMITS.md` has them in a table,
+//! together with those of [`crate::net`] and [`crate::driver`].
 
 use std::time::Duration;
 
 /// Peers known by address. A room of machines has fewer; a flood of made-up addresses finds no more room.
 pub const MAX_PEERS: usize = 256;
+/// Of these at one IP address: a classroom on one machine, and half of the room for others whatever ports are
+/// invented there.
+pub const MAX_PEERS_PER_ADDRESS: usize = 128;
 /// Connections being opened or open to heard peers. Enough to fetch in parallel; few enough that ten
 /// thousand invented statuses cannot make this machine call ten thousand addresses.
 pub const MAX_OUTBOUND: usize = 16;
@@ -48,8 +52,20 @@ pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 /// The longest pause of a peer that the user named: he wants it, so it is asked again soon.
 pub const LONGEST_NAMED_BACK_OFF: Duration = Duration::from_secs(10);
-/// How long a peer that broke a rule of the protocol is left alone at first; doubles too.
+/// How long a peer that broke a rule of the protocol is left alone at first; each time twice as long as before, and
+/// half as long for every time that it was good for as long as it had been banned.
 pub const FIRST_BAN: Duration = Duration::from_secs(60);
+/// The longest that a peer is left alone for breaking rules.
+pub const LONGEST_BAN: Duration = Duration::from_secs(86_400);
+/// Bans that are remembered, by IP address and port: 64 KiB. Each costs a liar a server that says hello.
+pub const MAX_BANS: usize = 1_024;
+/// Calls in a minute to ports of one IP address that were never reached, on other machines than this. After a
+/// minute in which all were used half as many are made in the next.
+pub const STRANGER_CALLS_A_MINUTE: u32 = 60;
+/// The least that this comes down to: a machine that is just being set up is found within a minute.
+pub const LEAST_STRANGER_CALLS_A_MINUTE: u32 = 4;
+/// IP addresses with such ports that are called in a minute.
+pub const MAX_CALLED_ADDRESSES: usize = 256;
 /// A peer that was reached is remembered for at least this long when unknown ones need its room.
 pub const KEEP_GREETED: Duration = Duration::from_secs(120);
 /// A chain that waits for the clock is looked at again at the latest after this long: its peer may have
@@ -59,6 +75,8 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// Headers held of a chain that has not proved more work yet: 5 MiB with the largest seals. A longer
 /// chain is followed by its work alone, and fetched again once that is proved.
 pub const MAX_HELD_HEADERS: usize = 4_000;
+/// Ends of windows that are kept of one such chain: of 500 million headers, a block a second for 16 years. 10 MiB.
+pub const MAX_WINDOWS: usize = 262_144;
 /// Headers of the chain being fetched that may wait for their bodies.
 pub const MAX_PENDING_HEADERS: usize = 4_000;
 /// Blocks asked for and not yet handed out to be connected.
@@ -70,12 +88,21 @@ pub const MAX_BUFFERED_BYTES: usize = 48 * 1024 * 1024;
 pub const BLOCKS_PER_REQUEST: usize = 16;
 /// Peers that are called for the bodies of one chain. A few fill any line.
 pub const MAX_FETCH_PEERS: usize = 4;
+/// Questions under way on one connection: two for blocks, two for headers, those for a page of a pool, and payments.
+/// What finds no room is asked again later.
+pub const MAX_QUESTIONS: usize = 64;
+/// Of these, how many may give payments to a named peer: one that takes them slowly is told the rest by a comparison
+/// of pools.
+pub const MAX_SUBMISSIONS: usize = 16;
 /// Requests for blocks under way with one peer: the second keeps the line busy.
 pub const REQUESTS_PER_PEER: usize = 2;
 /// While catching up, so many blocks or bytes are written in one transaction of the store.
 pub const BATCH_BLOCKS: usize = 128;
 /// See [`BATCH_BLOCKS`].
 pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Batches handed out to be written before more are: one of the chain being fetched, and those of fetches that
+/// were given up meanwhile.
+pub const MAX_OFFERS: usize = 4;
 /// Blocks that are ready are connected after this long even if their batch is not full, unless others are being
 /// written.
 pub const CONNECT_AFTER: Duration = Duration::from_millis(500);
@@ -84,15 +111,23 @@ pub const MAX_BODY_FAILURES: u32 = 6;
 
 /// Transactions waiting for their signature check: a burst of 20,000 and as much again.
 pub const MAX_UNVERIFIED: usize = 40_000;
+/// Lanes that these wait in, by where they came from: one source delays the others by one job each time around.
+pub const LANES: usize = 64;
 /// Transactions in one signature job: 64 · 20 µs, so that a job is neither overhead nor delay.
 pub const TRANSACTIONS_PER_JOB: usize = 64;
 /// Transactions that left the pool and whose signatures need no second check: those of about the last
 /// minute under full load, which a reorganisation brings back. 15 MB with the usual keys.
 pub const MAX_RECENT: usize = 16_384;
+/// Payments that came in and that named peers are not told of yet. The rest they learn when pools are compared.
+pub const MAX_FRESH: usize = MAX_UNVERIFIED;
 /// Signature jobs for transactions handed out at a time.
 pub const MAX_TRANSACTION_JOBS: usize = 8;
 /// Ids of transactions that were refused for good, so that their copies cost a look-up: 2 MiB.
 pub const MAX_REFUSED_IDS: usize = 32_768;
+/// One sender's part of the pool, in transactions and in bytes: one in so many, so that nobody is kept out by one.
+pub const SENDER_SHARE: usize = 4;
+/// The fewest bytes of a transaction (`PROTOCOL.md`, section 4): a block of so many bytes names no more payments.
+pub const LEAST_TRANSACTION_BYTES: usize = 600;
 /// Transactions kept aside because an earlier one of their sender is missing, per sender.
 pub const MAX_GAP_PER_SENDER: usize = 64;
 
@@ -129,5 +164,7 @@ pub const MAX_WAITING: usize = 512;
 
 /// A reorganisation deeper than this is announced loudly (`PROTOCOL.md`, section 6).
 pub const DEEP_REORGANISATION: usize = 20;
+/// Other networks that are named to the user: a flood of invented ones is named for a while, then no more.
+pub const MAX_FOREIGN_NETWORKS: usize = 64;
 /// A peer's clock that differs by more than this is mentioned.
 pub const CLOCK_DIFFERENCE_MS: u64 = 30_000;

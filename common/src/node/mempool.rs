@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::limits::{MAX_GAP_PER_SENDER, MAX_RECENT, MAX_REFUSED_IDS};
+use super::limits::{MAX_GAP_PER_SENDER, MAX_RECENT, MAX_REFUSED_IDS, SENDER_SHARE};
+use super::load::Count;
 use crate::address::Address;
 use crate::amount::Amount;
 use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, check_form, not_expired};
@@ -52,9 +53,28 @@ pub enum MempoolError {
     /// Too many of its sender already wait for an earlier one.
     #[error("an earlier payment of its sender is missing, and {MAX_GAP_PER_SENDER} already wait for it")]
     TooManyGaps,
-    /// Its sender takes too much of the pool, or its fee is below that of all there.
-    #[error("the pool is full of payments with higher fees")]
-    Full,
+    /// Its sender has its share of the pool already.
+    #[error(
+        "its sender has {most} payments or {most_bytes} bytes waiting already, which is its share of the pool"
+    )]
+    SenderFull {
+        /// How many one sender may have.
+        most: usize,
+        /// How many bytes of them.
+        most_bytes: usize,
+    },
+    /// The pool is full of payments that pay as much for a byte, or more.
+    #[error("the pool is full: to be taken it needs a fee of {least_fee} or more")]
+    Full {
+        /// The least fee with which it would have been taken.
+        least_fee: Amount,
+    },
+    /// The pool is full, and what pays least there is an earlier payment of the same sender: no fee would help.
+    #[error("the pool is full, and an earlier payment of its sender pays least of all there")]
+    FullBehindOwn,
+    /// Too many payments wait for their signature check, or there is no pool.
+    #[error("too many payments wait to be checked; send it again later")]
+    Busy,
 }
 
 impl MempoolError {
@@ -65,7 +85,9 @@ impl MempoolError {
             Self::RefusedBefore => SubmitResult::BAD_SIGNATURE,
             Self::Conflict { .. } => SubmitResult::CONFLICT,
             Self::TooManyGaps => SubmitResult::NONCE_GAP,
-            Self::Full => SubmitResult::POOL_FULL,
+            Self::SenderFull { .. } | Self::Full { .. } | Self::FullBehindOwn | Self::Busy => {
+                SubmitResult::POOL_FULL
+            }
             Self::Rule(error) => match error {
                 TransactionError::BadSignature => SubmitResult::BAD_SIGNATURE,
                 TransactionError::NonceTooLow { .. } => SubmitResult::NONCE_TOO_LOW,
@@ -92,6 +114,12 @@ impl Priority {
         let rate = (u128::from(fee.units()) << 20) / bytes.max(1) as u128;
         Self { fee_rate: u64::try_from(rate).unwrap_or(u64::MAX), arrival: Reverse(arrival) }
     }
+
+    /// The least fee with which a later payment of this many bytes comes before this.
+    fn fee_to_beat(&self, bytes: usize) -> Amount {
+        let scaled = (u128::from(self.fee_rate) + 1) * bytes.max(1) as u128;
+        Amount::from_units(u64::try_from(scaled.div_ceil(1 << 20)).unwrap_or(u64::MAX))
+    }
 }
 
 #[derive(Debug)]
@@ -106,6 +134,8 @@ struct SenderQueue {
     by_nonce: BTreeMap<u64, TransactionId>,
     /// What all of them take together, so that appending one costs the same however many there are.
     total: u128,
+    /// Of their encodings.
+    bytes: usize,
 }
 
 /// The checked transactions of the pool by id, and the [`MAX_RECENT`] that left it last, shared with the
@@ -124,6 +154,12 @@ impl PoolIndex {
     fn insert(&self, transaction: &Arc<CheckedTransaction>) {
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
         index.known.insert(transaction.id(), transaction.clone());
+    }
+
+    /// How many are known, and how many of these left the pool.
+    fn counts(&self) -> (usize, usize) {
+        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        (index.known.len(), index.left.len())
     }
 
     /// A transaction leaves the pool: it is kept for a while, and the one that left longest ago is not.
@@ -160,6 +196,8 @@ pub struct Mempool {
     bytes: usize,
     arrivals: u64,
     refused: RefusedIds,
+    /// What gave way to better-paying payments since [`Mempool::take_gone`].
+    gone: Vec<(TransactionId, Amount)>,
 }
 
 impl Mempool {
@@ -181,6 +219,17 @@ impl Mempool {
     /// The bytes of all encodings.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn counts(&self) -> [Count; 5] {
+        let (remembered, left) = self.index.counts();
+        [
+            Count::new("payments of the pool", self.entries.len(), self.limits.transactions),
+            Count::new("bytes of the pool", self.bytes, self.limits.bytes),
+            Count::new("remembered payments", remembered, self.limits.transactions + MAX_RECENT),
+            Count::new("payments that left the pool", left, MAX_RECENT),
+            Count::new("refused ids", self.refused.order.len(), MAX_REFUSED_IDS),
+        ]
     }
 
     /// The checked transactions by id, for threads that check blocks.
@@ -243,13 +292,14 @@ impl Mempool {
         }
         not_expired(payment.valid_until, next_height)?;
         self.check_place(payment, &sender, account)?;
-        self.check_room(payment, &sender, transaction.encoded_bytes())?;
+        self.make_room(payment, &sender, transaction.encoded_bytes())?;
         self.arrivals += 1;
         let priority = Priority::new(payment.fee, transaction.encoded_bytes(), self.arrivals);
         self.bytes += transaction.encoded_bytes();
         let queue = self.by_sender.entry(sender).or_default();
         queue.by_nonce.insert(payment.nonce, id);
         queue.total += total_units(payment);
+        queue.bytes += transaction.encoded_bytes();
         self.by_priority.insert((priority, id));
         if payment.valid_until != 0 {
             self.by_end.insert((payment.valid_until, id));
@@ -257,11 +307,12 @@ impl Mempool {
         self.ids.insert(id);
         self.index.insert(&transaction);
         self.entries.insert(id, Entry { transaction, priority });
-        while self.entries.len() > self.limits.transactions || self.bytes > self.limits.bytes {
-            let Some((_, least)) = self.by_priority.first().copied() else { break };
-            self.remove_with_later(&least);
-        }
-        if self.entries.contains_key(&id) { Ok(()) } else { Err(MempoolError::Full) }
+        Ok(())
+    }
+
+    /// The payments that gave way to others since this was last asked, and their fees.
+    pub fn take_gone(&mut self) -> Vec<(TransactionId, Amount)> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Remembers that a transaction is wrong for good: its signature is bad.
@@ -354,19 +405,71 @@ impl Mempool {
 
     /// Whether the pool has room, or something in it that is wanted less.
     fn check_room(&self, payment: &Payment, sender: &Address, bytes: usize) -> Result<(), MempoolError> {
-        let of_sender = self.by_sender.get(sender).map_or(0, |queue| queue.by_nonce.len());
-        // One sender may fill a quarter, so that nobody is kept out by one.
-        if of_sender >= (self.limits.transactions / 4).max(1) {
-            return Err(MempoolError::Full);
+        let (of_sender, bytes_of_sender) =
+            self.by_sender.get(sender).map_or((0, 0), |queue| (queue.by_nonce.len(), queue.bytes));
+        let most = (self.limits.transactions / SENDER_SHARE).max(1);
+        let most_bytes = self.limits.bytes / SENDER_SHARE;
+        if of_sender >= most || (of_sender > 0 && bytes_of_sender + bytes > most_bytes) {
+            return Err(MempoolError::SenderFull { most, most_bytes });
         }
-        if self.entries.len() < self.limits.transactions && self.bytes + bytes <= self.limits.bytes {
+        match self.by_priority.first() {
+            Some((least, id)) if !self.fits(0, 0, bytes) => {
+                self.check_beats(payment, sender, bytes, least, id)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether one of so many bytes fits when some are gone.
+    fn fits(&self, gone: usize, gone_bytes: usize, bytes: usize) -> bool {
+        self.entries.len() - gone < self.limits.transactions
+            && self.bytes - gone_bytes + bytes <= self.limits.bytes
+    }
+
+    /// Whether a payment may take the place of another that pays less.
+    fn check_beats(
+        &self,
+        payment: &Payment,
+        sender: &Address,
+        bytes: usize,
+        other: &Priority,
+        id: &TransactionId,
+    ) -> Result<(), MempoolError> {
+        if *other >= Priority::new(payment.fee, bytes, self.arrivals + 1) {
+            return Err(MempoolError::Full { least_fee: other.fee_to_beat(bytes) });
+        }
+        let own = self.entries.get(id).filter(|entry| entry.transaction.sender() == *sender);
+        match own {
+            Some(entry) if entry.transaction.payment().nonce < payment.nonce => {
+                Err(MempoolError::FullBehindOwn)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes room for a payment: what pays least gives way, with the later ones of its sender, which cannot go
+    /// without it. Nothing does when that is not enough.
+    fn make_room(&mut self, payment: &Payment, sender: &Address, bytes: usize) -> Result<(), MempoolError> {
+        self.check_room(payment, sender, bytes)?;
+        if self.fits(0, 0, bytes) {
             return Ok(());
         }
-        let priority = Priority::new(payment.fee, bytes, self.arrivals + 1);
-        match self.by_priority.first() {
-            Some((least, _)) if *least < priority => Ok(()),
-            _ => Err(MempoolError::Full),
+        let (mut gone, mut gone_bytes) = (HashMap::new(), 0);
+        for (priority, least) in &self.by_priority {
+            if self.fits(gone.len(), gone_bytes, bytes) {
+                break;
+            }
+            self.check_beats(payment, sender, bytes, priority, least)?;
+            for id in self.with_later(least) {
+                let Some(entry) = self.entries.get(&id) else { continue };
+                if gone.insert(id, entry.transaction.payment().fee).is_none() {
+                    gone_bytes += entry.transaction.encoded_bytes();
+                }
+            }
         }
+        gone.keys().for_each(|id| self.remove(id));
+        self.gone.extend(gone);
+        Ok(())
     }
 
     fn remove(&mut self, id: &TransactionId) {
@@ -380,22 +483,18 @@ impl Mempool {
         if let Some(queue) = self.by_sender.get_mut(&sender) {
             queue.by_nonce.remove(&payment.nonce);
             queue.total -= total_units(payment);
+            queue.bytes -= entry.transaction.encoded_bytes();
             if queue.by_nonce.is_empty() {
                 self.by_sender.remove(&sender);
             }
         }
     }
 
-    /// Removes a transaction and the later ones of its sender, which cannot go without it.
-    fn remove_with_later(&mut self, id: &TransactionId) {
-        let Some(entry) = self.entries.get(id) else { return };
-        let (nonce, sender) = (entry.transaction.payment().nonce, entry.transaction.sender());
-        let queue = self.by_sender.get(&sender);
-        let later: Vec<_> =
-            queue.into_iter().flat_map(|queue| queue.by_nonce.range(nonce..)).map(|(_, id)| *id).collect();
-        for id in later {
-            self.remove(&id);
-        }
+    /// A transaction and the later ones of its sender, which cannot go without it.
+    fn with_later(&self, id: &TransactionId) -> impl Iterator<Item = TransactionId> {
+        let entry = self.entries.get(id).map(|entry| &entry.transaction);
+        let queue = entry.and_then(|it| Some((self.by_sender.get(&it.sender())?, it.payment().nonce)));
+        queue.into_iter().flat_map(|(queue, nonce)| queue.by_nonce.range(nonce..)).map(|(_, id)| *id)
     }
 
     /// The transactions that a block should hold, in their order: by fee a byte, then age, each sender's

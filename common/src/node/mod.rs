@@ -9,14 +9,14 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `events` | what goes in and what comes out, as values |
-//! | `peers` | whom to call, whom to leave alone, what was asked and until when |
+//! | `peers`, `bans` | whom to call, whom to leave alone, what was asked and until when |
 //! | `sync` | which chain to follow, which headers and bodies to ask for, from whom |
-//! | `relay` | payments: admission, exchange of pools, named peers, waiting callers |
+//! | `relay`, `unverified` | payments: admission, exchange of pools, named peers, waiting callers |
 //! | `mempool`, `template`, `mine` | which payments wait, which block is worked on |
 //! | `push` | blocks over connections that only one side can open |
 //! | `serve` | what is answered from the chain alone |
 //! | `jobs` | signature checks as values |
-//! | `limits` | every bound, and why |
+//! | `limits`, `load` | every bound, and why; what is held at a moment |
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -33,9 +33,11 @@ use crate::store::{Store, StoreError, Tip};
 use crate::time::Timestamp;
 use crate::wire::{Announcement, Hello, MAGIC, MIN_VERSION, Status, VERSION};
 
+mod bans;
 mod events;
 pub mod jobs;
 pub mod limits;
+mod load;
 pub mod mempool;
 mod mine;
 mod peers;
@@ -46,9 +48,11 @@ mod sync;
 pub mod template;
 #[cfg(test)]
 mod tests;
+mod unverified;
 
 pub use events::{ConnectionId, Effect, Input, NodeConfig, Notice, Now, Source};
 pub use jobs::{Checked, Checker, Job};
+pub use load::{Count, Load};
 pub use mempool::{Mempool, MempoolError, MempoolLimits};
 pub use peers::{LinkId, Target};
 pub use template::{Idle, Template};
@@ -56,6 +60,7 @@ pub use template::{Idle, Template};
 use peers::Peers;
 use relay::Relay;
 use sync::{Offer, Sync};
+use unverified::Origin;
 
 /// See the module.
 pub struct Node<S> {
@@ -95,7 +100,7 @@ impl<S: Store> Node<S> {
             tip: chain.tip()?,
             peers: Peers::new(&config.named_peers),
             sync: Sync::default(),
-            relay: Relay::new(now.monotonic + config.pool_interval),
+            relay: Relay::new(now.monotonic + config.pool_interval, config.seed),
             mining: mine::Mining::default(),
             next_status: now.monotonic,
             random: config.seed,
@@ -130,8 +135,8 @@ impl<S: Store> Node<S> {
         let mut payments = Vec::new();
         for input in inputs {
             match input {
-                Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
-                    payments.push((payment, None));
+                Input::Announcement { from, announcement: Announcement::Transaction(payment) } => {
+                    payments.push((payment, Origin::Datagram(from), None));
                 }
                 input => self.take_in(input)?,
             }
@@ -145,8 +150,8 @@ impl<S: Store> Node<S> {
             Input::Announcement { from, announcement: Announcement::Status(status) } => {
                 self.heard_status(from, status)
             }
-            Input::Announcement { announcement: Announcement::Transaction(payment), .. } => {
-                self.heard_transactions(vec![(payment, None)])?;
+            Input::Announcement { from, announcement: Announcement::Transaction(payment) } => {
+                self.heard_transactions(vec![(payment, Origin::Datagram(from), None)])?;
             }
             Input::ForeignNetwork { from, prefix } => self.heard_foreign_network(from, prefix),
             Input::Connected { link, hello } => self.connected(link, &hello),
@@ -155,6 +160,9 @@ impl<S: Store> Node<S> {
             Input::Caller { from, hello } => self.heard_caller(from, &hello),
             Input::Request { connection, request } => self.request(connection, request)?,
             Input::CallerGone { connection } => self.caller_gone(connection),
+            Input::CallerAtFault { from, reason, pause } => {
+                self.notice(Notice::CallerMisbehaved { from, reason, pause });
+            }
             Input::Checked(Checked::Transactions(results)) => self.transactions_checked(results)?,
             Input::Checked(Checked::Block { number, id, result }) => {
                 self.block_checked(number, id, *result)?;
@@ -309,7 +317,7 @@ impl<S: Store> Node<S> {
 
     fn heard_foreign_network(&mut self, from: IpAddr, prefix: [u8; 8]) {
         // Bounded: a flood of invented networks is named for a while, then no more.
-        if self.foreign.len() < 64 && self.foreign.insert(prefix) {
+        if self.foreign.len() < limits::MAX_FOREIGN_NETWORKS && self.foreign.insert(prefix) {
             self.notice(Notice::ForeignNetwork { from, prefix });
         }
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::bans::{Bans, Calls};
 use super::limits::*;
+use super::load::Count;
 use super::relay::Submission;
 use super::{Effect, Node, Notice};
 use crate::hash::BlockId;
@@ -124,6 +126,11 @@ impl Link {
             .count()
     }
 
+    /// How many requests that give payments are under way.
+    pub(super) fn submissions(&self) -> usize {
+        self.asked.iter().filter(|asked| matches!(asked, Asked::Submitted(_))).count()
+    }
+
     /// Whether something of this kind is under way.
     pub(super) fn is_asked(&self, kind: impl Fn(&Asked) -> bool) -> bool {
         self.asked.iter().any(kind)
@@ -158,6 +165,8 @@ pub(super) struct Peers {
     links: HashMap<LinkId, (PeerId, Purpose)>,
     next: u64,
     heard_anybody: bool,
+    bans: Bans,
+    calls: Calls,
 }
 
 impl Peers {
@@ -201,17 +210,26 @@ impl Peers {
         id
     }
 
-    /// The peer at this address, added if there is room or one to forget: of those that no connection
-    /// exists with, the one not heard for longest, and rather one that was never reached. So a flood of
-    /// invented addresses drives out its own.
+    /// The peer at this address, added unless it is banned, if there is room or one to forget: of those that no
+    /// connection exists with, the one not heard for longest, and rather one that was never reached or is banned. So
+    /// a flood of invented addresses drives out its own. Where one IP address has its share already it makes room
+    /// itself.
     fn at(&mut self, address: SocketAddr, now: Duration) -> Option<PeerId> {
         let target = Target::Address(address);
         if let Some((id, _)) = self.all.iter().find(|(_, peer)| peer.target == target) {
             return Some(*id);
         }
-        if self.all.len() >= MAX_PEERS {
+        if self.bans.holds(&address, now) {
+            return None;
+        }
+        let there = |peer: &Peer| matches!(peer.target, Target::Address(it) if it.ip() == address.ip());
+        let share_is_full = self.all.values().filter(|peer| there(peer)).count() >= MAX_PEERS_PER_ADDRESS;
+        if share_is_full || self.all.len() >= MAX_PEERS {
             let idle = self.all.iter().filter(|(_, peer)| !peer.named && peer.ask.is_closed());
-            let kept = |peer: &Peer| peer.greeted && now < peer.heard_at + KEEP_GREETED;
+            let idle = idle.filter(|(_, peer)| !share_is_full || there(peer));
+            let kept = |peer: &Peer| {
+                peer.greeted && now < peer.heard_at + KEEP_GREETED && now + KEEP_GREETED > peer.not_before
+            };
             let least = idle.min_by_key(|(_, peer)| (kept(peer), peer.heard_at)).map(|(id, _)| *id)?;
             self.all.remove(&least);
         }
@@ -262,6 +280,14 @@ impl Peers {
         self.all.iter().filter(|(_, peer)| peer.named).map(|(id, _)| *id).collect()
     }
 
+    /// Whether a peer may be called now as far as its IP address goes: see [`Calls`].
+    pub(super) fn may_call_there(&self, peer: &Peer, now: Duration) -> bool {
+        match peer.target {
+            Target::Address(address) if !peer.greeted => self.calls.allow(address.ip(), now),
+            _ => true,
+        }
+    }
+
     /// How many connections are being opened to peers that were heard.
     pub(super) fn calls(&self) -> usize {
         self.all.values().filter(|peer| !peer.named && peer.ask.is_opening()).count()
@@ -269,6 +295,21 @@ impl Peers {
 
     fn outbound(&self) -> usize {
         self.all.values().filter(|peer| !peer.named && !peer.ask.is_closed()).count()
+    }
+
+    pub(super) fn counts(&self) -> [Count; 7] {
+        let named = self.all.values().filter(|peer| peer.named).count();
+        let links = || self.all.values().flat_map(|peer| [&peer.ask, &peer.watch]);
+        let questions = links().map(|link| link.asked.len()).max().unwrap_or(0);
+        [
+            Count::new("peers", self.all.len(), MAX_PEERS.max(named)),
+            Count::new("bans", self.bans.len(), MAX_BANS),
+            Count::new("addresses called", self.calls.len(), MAX_CALLED_ADDRESSES),
+            Count::new("connections to heard peers", self.outbound(), MAX_OUTBOUND),
+            Count::new("connections to all peers", self.links.len(), MAX_OUTBOUND + 2 * named),
+            Count::new("calls to heard peers", self.calls(), MAX_OUTBOUND),
+            Count::new("questions on one connection", questions, MAX_QUESTIONS),
+        ]
     }
 
     /// The connection to a heard peer that has had nothing to do for longest.
@@ -349,11 +390,22 @@ impl<S: Store> Node<S> {
         if !closed || !may_be_called {
             return;
         }
+        let stranger = self.peers.all.get(&id).filter(|peer| !peer.greeted).map(|peer| &peer.target);
+        let stranger = stranger.and_then(|target| match target {
+            Target::Address(address) => Some(address.ip()),
+            Target::Named(_) => None,
+        });
+        if stranger.is_some_and(|address| !self.peers.calls.allow(address, now)) {
+            return;
+        }
         if !named && self.peers.outbound() >= MAX_OUTBOUND {
             match self.peers.idlest() {
                 Some(idle) => self.close(idle),
                 None => return,
             }
+        }
+        if let Some(address) = stranger {
+            self.peers.calls.made(address, now);
         }
         let number = LinkId(self.peers.number());
         let Some(link) = self.peers.link_mut(id, purpose) else { return };
@@ -371,7 +423,7 @@ impl<S: Store> Node<S> {
     pub(super) fn ask(&mut self, id: PeerId, purpose: Purpose, request: Request, asked: Asked) -> bool {
         let now = self.now.monotonic;
         let Some(link) = self.peers.link_mut(id, purpose).filter(|link| link.is_open()) else { return false };
-        let Some(number) = link.id else { return false };
+        let Some(number) = link.id.filter(|_| link.asked.len() < MAX_QUESTIONS) else { return false };
         if link.asked.is_empty() {
             link.active_at = now;
         }
@@ -460,7 +512,7 @@ impl<S: Store> Node<S> {
             }
             (Asked::PoolIds, Response::PoolIds(ids)) => self.pool_ids_came(id, ids),
             (Asked::Transactions, Response::Transactions(transactions)) => {
-                self.pool_transactions_came(transactions)?;
+                self.pool_transactions_came(id, transactions)?;
             }
             (Asked::Status, Response::Status(status)) => self.claimed(id, status),
             (Asked::Submitted(submission), Response::Results(results)) => {
@@ -489,9 +541,15 @@ impl<S: Store> Node<S> {
         }
     }
 
-    /// A peer broke the protocol: it is left alone for longer, and the user is told.
+    /// A peer broke the protocol: it is banned, and the user is told. A peer that the user named is only left alone
+    /// for a moment.
     pub(super) fn misbehaved(&mut self, id: PeerId, reason: String) {
-        if let Some((target, pause, _)) = self.pause(id, FIRST_BAN) {
+        let now = self.now.monotonic;
+        let ban = match self.peers.all.get(&id).map(|peer| &peer.target) {
+            Some(Target::Address(address)) => self.peers.bans.add(*address, now),
+            _ => FIRST_BAN,
+        };
+        if let Some((target, pause, _)) = self.pause(id, ban) {
             self.notice(Notice::PeerMisbehaved { target, reason, pause });
         }
     }
@@ -506,10 +564,11 @@ impl<S: Store> Node<S> {
         }
         let longest = if peer.named { LONGEST_NAMED_BACK_OFF } else { LONGEST_BACK_OFF };
         peer.back_off = (peer.back_off * 2).max(least).min(longest);
-        peer.not_before = now + peer.back_off;
+        let pause = if peer.named { peer.back_off } else { peer.back_off.max(least) };
+        peer.not_before = now + pause;
         peer.claim = None;
         let first = !std::mem::replace(&mut peer.complained, true);
-        let (target, pause) = (peer.target.clone(), peer.back_off);
+        let target = peer.target.clone();
         self.close_all(id);
         self.candidate_peer_gone(id);
         Some((target, pause, first))

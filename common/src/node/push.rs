@@ -21,6 +21,16 @@ pub(super) struct Staged {
     bytes: usize,
 }
 
+impl Staged {
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// A push that is answered when it is known what became of its blocks.
 pub(super) struct Pushed {
     connection: ConnectionId,

@@ -1,14 +1,16 @@
 //! Payments between nodes: admission to the pool, exchange of pools, what callers ask of the pool, and the
 //! callers that wait for a new tip.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::jobs::Job;
 use super::limits::*;
+use super::load::Count;
 use super::mempool::{Mempool, MempoolError};
-use super::peers::{Asked, PeerId, Purpose};
+use super::peers::{Asked, Peer, PeerId, Purpose};
+use super::unverified::{Origin, Unverified};
 use super::{ConnectionId, Effect, Node, Notice, push};
 use crate::address::Address;
 use crate::chain::TipChange;
@@ -17,7 +19,7 @@ use crate::hash::TransactionId;
 use crate::signature::addresses_of;
 use crate::store::{Store, StoreError};
 use crate::transaction::{Transaction, ids_of};
-use crate::wire::{MAX_POOL_IDS, Request, Response, SubmitResult};
+use crate::wire::{MAX_FRAME_BYTES, MAX_POOL_IDS, Request, Response, SubmitResult};
 
 /// Payments submitted to a named peer; kept until it answers.
 pub(super) type Submission = Vec<Transaction>;
@@ -34,7 +36,7 @@ type Ticket = (u64, usize);
 
 /// See the module.
 pub(super) struct Relay {
-    unverified: VecDeque<(TransactionId, Transaction)>,
+    unverified: Unverified,
     /// Those and the ones being checked, with who waits for the result.
     in_check: HashMap<TransactionId, Option<Ticket>>,
     jobs: usize,
@@ -57,14 +59,16 @@ pub(super) struct Relay {
 
 #[derive(Default)]
 struct Exchange {
+    /// The ids that a named peer has; of another peer's they are of no use afterwards, and are not kept.
     theirs: BTreeSet<TransactionId>,
+    last: Option<TransactionId>,
     pages: usize,
 }
 
 impl Relay {
-    pub(super) fn new(next_exchange: Duration) -> Self {
+    pub(super) fn new(next_exchange: Duration, seed: u64) -> Self {
         Self {
-            unverified: VecDeque::new(),
+            unverified: Unverified::new(seed),
             in_check: HashMap::new(),
             jobs: 0,
             submitted: HashMap::new(),
@@ -78,6 +82,34 @@ impl Relay {
             staged: HashMap::new(),
             unfollowed: Vec::new(),
         }
+    }
+
+    pub(super) fn counts(&self, named: usize) -> [Count; 12] {
+        let in_jobs = MAX_TRANSACTION_JOBS * TRANSACTIONS_PER_JOB;
+        let staged = || self.staged.values();
+        let theirs = self.exchanges.values().map(|exchange| exchange.theirs.len()).sum();
+        let outgoing = self.outgoing.values().map(Vec::len).sum();
+        [
+            Count::new("unverified payments", self.unverified.len(), MAX_UNVERIFIED),
+            Count::new("payments in check", self.in_check.len(), MAX_UNVERIFIED + in_jobs),
+            Count::new("signature jobs", self.jobs, MAX_TRANSACTION_JOBS),
+            Count::new("payments to tell", self.fresh.len(), MAX_FRESH),
+            Count::new("payments for named peers", outgoing, named * POOL_TRANSACTIONS),
+            Count::new("exchanges of pools", self.exchanges.len(), MAX_OUTBOUND + named),
+            Count::new("ids of exchanges", theirs, named * MAX_POOL_PAGES * MAX_POOL_IDS),
+            Count::new("partners", self.partners.len(), MAX_PEERS.max(named)),
+            Count::new("staged blocks of a caller", staged().map(push::Staged::blocks).max().unwrap_or(0), {
+                MAX_STAGED_BLOCKS
+            }),
+            // The last block may be of any size.
+            Count::new(
+                "staged bytes of a caller",
+                staged().map(push::Staged::bytes).max().unwrap_or(0),
+                MAX_STAGED_BYTES + MAX_FRAME_BYTES,
+            ),
+            Count::new("staged bytes", staged().map(push::Staged::bytes).sum(), MAX_STAGED_BYTES_IN_ALL),
+            Count::new("changes to follow", self.unfollowed.len(), MAX_OFFERS + 2),
+        ]
     }
 
     /// Keeps a payment for a peer, unless it is kept already or there are too many: whoever made it sends
@@ -120,23 +152,24 @@ impl<S: Store> Node<S> {
     /// for.
     pub(super) fn heard_transactions(
         &mut self,
-        heard: Vec<(Transaction, Option<Ticket>)>,
+        heard: Vec<(Transaction, Origin, Option<Ticket>)>,
     ) -> Result<(), StoreError> {
-        let (transactions, tickets): (Vec<_>, Vec<_>) = heard.into_iter().unzip();
+        let (transactions, sources): (Vec<_>, Vec<_>) =
+            heard.into_iter().map(|(transaction, origin, ticket)| (transaction, (origin, ticket))).unzip();
         let ids = ids_of(&transactions);
         let senders = addresses_of(transactions.iter().map(|it| &it.payment.public_key[..]));
-        let heard: Vec<_> = ids.into_iter().zip(senders).zip(transactions).zip(tickets).collect();
+        let heard: Vec<_> = ids.into_iter().zip(senders).zip(transactions).zip(sources).collect();
         let (chain, pool, relay) = (&self.chain, &self.pool, &mut self.relay);
         let next_height = self.tip.height.next();
         // One look at the store for all of them.
         let refused = chain.store().read::<_, StoreError>(|reader| {
             let mut refused = Vec::new();
-            for (((id, sender), transaction), ticket) in heard {
+            for (((id, sender), transaction), (origin, ticket)) in heard {
                 let account_of = |address: &Address| reader.account(address).unwrap_or_default();
                 let known = relay.in_check.contains_key(&id);
                 let admitted = match pool {
                     _ if known => Err(MempoolError::Known),
-                    Some(pool) if relay.unverified.len() < MAX_UNVERIFIED => {
+                    Some(pool) if relay.unverified.has_room(&origin) => {
                         let rules = chain.rules();
                         pool.check_before_signature(
                             rules,
@@ -147,12 +180,14 @@ impl<S: Store> Node<S> {
                             account_of,
                         )
                     }
-                    _ => Err(MempoolError::Full),
+                    _ => Err(MempoolError::Busy),
                 };
                 match admitted {
                     Ok(_) => {
                         relay.in_check.insert(id, ticket);
-                        relay.unverified.push_back((id, transaction));
+                        if let Some(gone) = relay.unverified.push(&origin, id, transaction) {
+                            refused.push((relay.in_check.remove(&gone).flatten(), gone, MempoolError::Busy));
+                        }
                     }
                     Err(error) => refused.push((ticket, id, error)),
                 }
@@ -210,6 +245,7 @@ impl<S: Store> Node<S> {
             }
             Ok(settled)
         })?;
+        self.tell_who_gave_way();
         for (id, result) in settled {
             let ticket = self.relay.in_check.remove(&id).flatten();
             if result.is_ok() {
@@ -218,12 +254,22 @@ impl<S: Store> Node<S> {
                     if self.relay.fresh.is_empty() {
                         self.relay.fresh_at = self.now.monotonic + RELAY_DEBOUNCE;
                     }
-                    self.relay.fresh.push(id);
+                    if self.relay.fresh.len() < MAX_FRESH {
+                        self.relay.fresh.push(id);
+                    }
                 }
             }
             self.settle(ticket, id, result);
         }
         Ok(())
+    }
+
+    /// Says which payments had to leave a full pool.
+    fn tell_who_gave_way(&mut self) {
+        let gone = self.pool.as_mut().map(Mempool::take_gone).unwrap_or_default();
+        for (id, fee) in gone {
+            self.notice(Notice::PaymentGaveWay { id, fee });
+        }
     }
 
     /// The best chain changed. What mining needs of that is done at once; taking out of the pool what is in
@@ -261,6 +307,7 @@ impl<S: Store> Node<S> {
         for (change, given) in std::mem::take(&mut self.relay.unfollowed) {
             self.pool_follows_change(&change, &given)?;
         }
+        self.tell_who_gave_way();
         Ok(())
     }
 
@@ -338,7 +385,8 @@ impl<S: Store> Node<S> {
         let (results, open) = (vec![SubmitResult::POOL_FULL; transactions.len()], transactions.len());
         self.relay.submitted.insert(number, Submitted { connection, results, open });
         let places = transactions.into_iter().enumerate();
-        self.heard_transactions(places.map(|(place, it)| (it, Some((number, place)))).collect())
+        let origin = Origin::Caller(connection);
+        self.heard_transactions(places.map(|(place, it)| (it, origin, Some((number, place)))).collect())
     }
 
     /// What is under way and must come to an end: checks, submissions, exchanges.
@@ -394,9 +442,8 @@ impl<S: Store> Node<S> {
     }
 
     fn hand_out_jobs(&mut self) {
-        while self.relay.jobs < MAX_TRANSACTION_JOBS && !self.relay.unverified.is_empty() {
-            let count = self.relay.unverified.len().min(TRANSACTIONS_PER_JOB);
-            let batch = self.relay.unverified.drain(..count).collect();
+        while self.relay.jobs < MAX_TRANSACTION_JOBS && self.relay.unverified.len() > 0 {
+            let batch = self.relay.unverified.next_job();
             self.relay.jobs += 1;
             self.effects.push_back(Effect::Check(Job::Transactions(batch)));
         }
@@ -447,12 +494,15 @@ impl<S: Store> Node<S> {
             fresh.iter().filter_map(|id| pool.get(id)).map(|known| known.transaction().clone()).collect();
         for id in self.peers.named() {
             self.open(id, Purpose::Ask);
-            if self.peers.get(id).is_some_and(|peer| peer.ask.is_open()) {
+            let chunks = transactions.len().div_ceil(POOL_TRANSACTIONS);
+            let has_room =
+                |peer: &Peer| peer.ask.is_open() && peer.ask.submissions() + chunks <= MAX_SUBMISSIONS;
+            if self.peers.get(id).is_some_and(has_room) {
                 for chunk in transactions.chunks(POOL_TRANSACTIONS) {
                     self.submit_to(id, chunk.to_vec());
                 }
             } else {
-                // It is told all at once when it is reached.
+                // It is told all at once when it is reached, or has taken what it was given.
                 self.relay.partners.insert(id);
             }
         }
@@ -460,7 +510,7 @@ impl<S: Store> Node<S> {
 
     pub(super) fn pool_ids_came(&mut self, id: PeerId, ids: Vec<TransactionId>) {
         let (Some(pool), Some(mut exchange)) = (&self.pool, self.relay.exchanges.remove(&id)) else { return };
-        let after = exchange.theirs.last().copied();
+        let after = exchange.last;
         let ascending = ids.is_sorted_by(|a, b| a < b)
             && ids.first().zip(after).is_none_or(|(first, after)| *first > after);
         if !ascending || ids.len() > MAX_POOL_IDS {
@@ -474,7 +524,10 @@ impl<S: Store> Node<S> {
             .collect();
         let last_page = ids.len() < MAX_POOL_IDS;
         exchange.pages += 1;
-        exchange.theirs.extend(ids);
+        exchange.last = ids.last().copied().or(after);
+        if self.peers.get(id).is_some_and(|peer| peer.named) {
+            exchange.theirs.extend(ids);
+        }
         for chunk in wanted.chunks(POOL_TRANSACTIONS) {
             self.ask(id, Purpose::Ask, Request::GetTransactions { ids: chunk.to_vec() }, Asked::Transactions);
         }
@@ -482,7 +535,7 @@ impl<S: Store> Node<S> {
             self.offer_pool(id, &exchange.theirs);
             return;
         }
-        let after = exchange.theirs.last().copied();
+        let after = exchange.last;
         if self.ask(id, Purpose::Ask, Request::GetPoolIds { after }, Asked::PoolIds) {
             self.relay.exchanges.insert(id, exchange);
         }
@@ -512,12 +565,14 @@ impl<S: Store> Node<S> {
 
     pub(super) fn pool_transactions_came(
         &mut self,
+        from: PeerId,
         mut transactions: Vec<Transaction>,
     ) -> Result<(), StoreError> {
         transactions.truncate(POOL_TRANSACTIONS);
         // They come in the order of their ids; in that of their nonces fewer have to be kept aside.
         transactions.sort_by_key(|transaction| transaction.payment.nonce);
-        self.heard_transactions(transactions.into_iter().map(|transaction| (transaction, None)).collect())
+        let heard = transactions.into_iter().map(|transaction| (transaction, Origin::Peer(from), None));
+        self.heard_transactions(heard.collect())
     }
 
     /// The user's own payments, for every named peer.
@@ -533,7 +588,7 @@ impl<S: Store> Node<S> {
         for id in waiting {
             self.open(id, Purpose::Ask);
             match self.peers.get(id) {
-                Some(peer) if !peer.ask.is_open() => {}
+                Some(peer) if !peer.ask.is_open() || peer.ask.submissions() >= MAX_SUBMISSIONS => {}
                 peer => {
                     let exists = peer.is_some();
                     let kept = self.relay.outgoing.remove(&id).unwrap_or_default();

@@ -12,17 +12,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::limits::*;
+use super::load::Count;
 use super::peers::PeerId;
 use super::push::Pushed;
 use super::{Node, Source};
 use crate::block::{Block, SealedHeader};
-use crate::chain::ancestors_of;
+use crate::chain::{MAX_HEADERS, ancestors_of};
 use crate::consensus::{Ancestors, CheckedBlock, HeaderError, check_header, not_ahead_of_clock};
 use crate::difficulty::Work;
 use crate::hash::BlockId;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
-use crate::wire::Status;
+use crate::wire::{MAX_FRAME_BYTES, Status};
 
 mod fetch;
 mod scan;
@@ -52,6 +53,33 @@ impl Sync {
     /// Whether blocks are on their way into the chain: the tip may change at any moment.
     pub(super) fn is_writing(&self) -> bool {
         !self.offers.is_empty()
+    }
+
+    pub(super) fn counts(&self) -> [Count; 8] {
+        let sum = |of: fn(&Scan) -> usize| self.scans.values().map(of).sum::<usize>();
+        let fetch = self.fetch.as_ref();
+        let of_fetch = |of: fn(&Fetch) -> usize| fetch.map_or(0, of);
+        [
+            Count::new("scans", self.scans.len(), MAX_SCANS),
+            Count::new("headers without enough work", sum(|it| it.held.len()), MAX_SCANS * MAX_HELD_HEADERS),
+            Count::new("windows without enough work", sum(|it| it.windows.len()), MAX_SCANS * MAX_WINDOWS),
+            Count::new("windows of the fetch", of_fetch(|it| it.windows.len()), MAX_WINDOWS),
+            // What a scan held, and the window that proved it.
+            Count::new(
+                "headers of the fetch",
+                of_fetch(|it| it.pending.len()),
+                (MAX_HELD_HEADERS + MAX_HEADERS).max(MAX_PENDING_HEADERS).max(MAX_STAGED_BLOCKS),
+            ),
+            // The block that everything waits for is taken even when there is no room.
+            Count::new(
+                "bytes of the fetch",
+                of_fetch(|it| it.buffered_bytes),
+                MAX_BUFFERED_BYTES + MAX_FRAME_BYTES,
+            ),
+            Count::new("peers that lack a body", of_fetch(|it| it.lacking.len()), MAX_PEERS),
+            // Of blocks that are mined here there is one at a time, and one more.
+            Count::new("batches being written", self.offers.len(), MAX_OFFERS + 2),
+        ]
     }
 
     fn number(&mut self) -> u64 {

@@ -2,6 +2,8 @@
 
 mod faults;
 mod harness;
+mod limits;
+mod limits_table;
 mod mempool;
 mod mining;
 mod payments;

@@ -264,6 +264,10 @@ impl<S: Store> Node<S> {
             self.misbehaved(from, "it sent another block than the one asked for".to_owned());
             return Ok(());
         }
+        if compact.ids.len() > self.rules().max_block_bytes as usize / LEAST_TRANSACTION_BYTES {
+            self.misbehaved(from, "it named more payments than a block can hold".to_owned());
+            return Ok(());
+        }
         let Some(pool) = &self.pool else { return Ok(()) };
         let missing = |(index, id): (usize, _)| pool.get(id).is_none().then_some(index as u32);
         let indices: Vec<u32> = compact.ids.iter().enumerate().filter_map(missing).collect();
@@ -372,7 +376,7 @@ impl<S: Store> Node<S> {
     /// catching up, and while some are being written the next are only collected.
     pub(super) fn connect_ready(&mut self) {
         let Some(fetch) = &mut self.sync.fetch else { return };
-        if fetch.writing_bytes.is_some() {
+        if fetch.writing_bytes.is_some() || self.sync.offers.len() >= MAX_OFFERS {
             return;
         }
         let ready = fetch
@@ -428,6 +432,7 @@ impl<S: Store> Node<S> {
         result: Result<Outcome, ChainError>,
     ) -> Result<(), StoreError> {
         let Some(Offer { source, fetch, peer }) = self.sync.offers.pop_front() else { return Ok(()) };
+        let mut gone = false;
         let (change, refused) = match result {
             Ok(Outcome { change, invalid }) => {
                 if let Some(invalid) = &invalid {
@@ -435,8 +440,12 @@ impl<S: Store> Node<S> {
                 }
                 (change, invalid.is_some())
             }
-            // Another process condemned or replaced the parent meanwhile: nothing came of it.
-            Err(ChainError::UnknownParent { .. }) => (None, true),
+            // Another process condemned the parent between the check and the write. Nothing came of it, and nobody is
+            // to blame: its chain is looked at again, from what the store holds now.
+            Err(ChainError::UnknownParent { .. }) => {
+                gone = true;
+                (None, false)
+            }
             Err(ChainError::Store(error)) => return Err(error),
         };
         if let Some(peer) = peer.filter(|_| change.is_some()) {
@@ -448,11 +457,16 @@ impl<S: Store> Node<S> {
         if let Some(current) = self.sync.fetch.as_mut().filter(|current| Some(current.number) == fetch) {
             current.buffered_bytes -= current.writing_bytes.take().unwrap_or(0);
             current.progress_at = self.now.monotonic;
-            if refused {
+            if refused || gone {
                 self.end_fetch();
             } else {
                 self.tell_progress();
             }
+        }
+        match peer {
+            Some(peer) if gone => self.peers.hold(peer, self.now.monotonic + HEDGE_AFTER),
+            None if gone => self.mining.invalidate(),
+            _ => {}
         }
         if refused {
             match peer {

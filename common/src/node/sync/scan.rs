@@ -44,7 +44,9 @@ impl<S: Store> Node<S> {
     /// turn, and chance decides among the rest.
     fn call_claimants(&mut self) {
         while self.peers.calls() < MAX_CALLS {
-            let closed = self.unfollowed_claims(|peer| peer.ask.is_closed());
+            let now = self.now.monotonic;
+            let closed =
+                self.unfollowed_claims(|peer| peer.ask.is_closed() && self.peers.may_call_there(peer, now));
             let greeted = |(id, _): &(PeerId, Status)| self.peers.get(*id).is_some_and(|peer| peer.greeted);
             let known: Vec<_> = closed.iter().copied().filter(greeted).collect();
             let choice = self.random();
@@ -162,6 +164,10 @@ impl<S: Store> Node<S> {
         }
         if last_window {
             return self.nothing_better(id, &scan);
+        }
+        if scan.windows.len() >= MAX_WINDOWS {
+            self.failed(id, "its chain is too long to be followed".to_owned());
+            return Ok(());
         }
         if !scan.windows.is_empty() {
             scan.windows.push(Window { last: end.id(), count });

@@ -3,7 +3,8 @@
 //!
 //! Everything follows from the seed. Nothing waits: [`Network::run_until`] jumps from one event to the
 //! next, however far apart. It also holds every node to what must be true at any time: its tip never gets
-//! worse, it asks to be woken only in the future, and it never has too much to say at once.
+//! worse, it asks to be woken only in the future, it never has too much to say at once, and what it holds is within
+//! its limits.
 
 // What every test of a network speaks of.
 pub(super) use crate::hash::{BlockId, TransactionId};
@@ -453,6 +454,9 @@ impl Network {
         node.handle_many(inputs, now).expect("a store in memory does not fail");
         let after = *node.tip();
         assert!(before == after || after.is_better_than(&before), "member {id} went back to a worse tip");
+        if let Err(beyond) = node.load().check() {
+            panic!("member {id} holds {beyond}");
+        }
         self.carry_out(id);
         // What it put off until its news are out.
         if self.node_mut(id).is_some_and(|node| node.next_deadline() <= now.monotonic) {

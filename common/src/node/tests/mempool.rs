@@ -177,7 +177,7 @@ fn a_full_pool_takes_only_what_pays_more_and_drops_what_pays_least_with_all_afte
         assert_eq!(world.pay(from, 0, fee), Ok(()));
         assert_eq!(world.pay(from, 1, 100 + fee), Ok(()));
     }
-    assert_eq!(world.pay(5, 0, 10), Err(MempoolError::Full));
+    assert_eq!(world.pay(5, 0, 10), Err(MempoolError::Full { least_fee: Amount::from_units(11) }));
     assert_eq!(world.pay(5, 0, 11), Ok(()));
     // Sender 1's cheap payment went, and its dearer one cannot go without it.
     assert_eq!(world.pool.len(), 7);
@@ -191,7 +191,7 @@ fn bytes_are_bounded_too() {
     for from in 1..=3 {
         assert_eq!(world.pay(from, 0, 10), Ok(()));
     }
-    assert_eq!(world.pay(4, 0, 10), Err(MempoolError::Full));
+    assert_eq!(world.pay(4, 0, 10), Err(MempoolError::Full { least_fee: Amount::from_units(11) }));
     assert_eq!(world.pay(4, 0, 20), Ok(()));
     assert_eq!((world.pool.len(), world.pool.bytes()), (3, 3 * size));
 }
@@ -202,8 +202,102 @@ fn one_sender_fills_at_most_a_quarter() {
     for nonce in 0..5 {
         assert_eq!(world.pay(1, nonce, 50), Ok(()));
     }
-    assert_eq!(world.pay(1, 5, 5_000), Err(MempoolError::Full));
+    let refused = Err(MempoolError::SenderFull { most: 5, most_bytes: 1 << 18 });
+    assert_eq!(world.pay(1, 5, 5_000), refused);
     assert_eq!(world.pay(2, 0, 0), Ok(()));
+}
+
+#[test]
+fn one_sender_fills_at_most_a_quarter_of_the_bytes() {
+    let size = World::new(MempoolLimits::default()).checked(1, 0, |_| {}).encoded_bytes();
+    let mut world = World::new(MempoolLimits { transactions: 1_000, bytes: 8 * size });
+    assert_eq!(world.pay(1, 0, 0), Ok(()));
+    assert_eq!(world.pay(1, 1, 0), Ok(()));
+    let most_bytes = 2 * size;
+    assert_eq!(world.pay(1, 2, 9), Err(MempoolError::SenderFull { most: 250, most_bytes }));
+    assert_eq!(world.pay(2, 0, 0), Ok(()));
+}
+
+#[test]
+fn the_least_fee_that_is_named_is_enough_and_one_less_is_not() {
+    let mut random = 7_u64;
+    for _ in 0..200 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (cheap, data) = (random >> 44, (random >> 20) as usize % 81);
+        let mut world = World::new(MempoolLimits { transactions: 1, bytes: 1 << 20 });
+        assert_eq!(world.pay(1, 0, cheap), Ok(()));
+        let of = |world: &World, fee| {
+            world.checked(2, 0, |payment| {
+                payment.fee = Amount::from_units(fee);
+                payment.data = vec![1; data];
+            })
+        };
+        let first = of(&world, 0);
+        let Err(MempoolError::Full { least_fee }) = world.add(&first) else { panic!("there is no room") };
+        let (less, enough) = (of(&world, least_fee.units() - 1), of(&world, least_fee.units()));
+        assert_eq!(world.add(&less), Err(MempoolError::Full { least_fee }), "{cheap} {data}");
+        assert_eq!(world.add(&enough), Ok(()), "{cheap} {data}");
+        assert_eq!(world.pool.take_gone().len(), 1);
+    }
+}
+
+/// It used to take its own predecessor's place, and then left the pool with it: one payment less for nothing.
+#[test]
+fn nobody_drives_out_his_own_earlier_payment_and_so_himself() {
+    let mut world = World::new(MempoolLimits { transactions: 8, bytes: 1 << 20 });
+    for (from, fee) in [(1, 10), (2, 20), (3, 30), (4, 40)] {
+        assert_eq!(world.pay(from, 0, fee), Ok(()));
+    }
+    for from in 5..8 {
+        assert_eq!(world.pay(from, 0, 50), Ok(()));
+    }
+    assert_eq!(world.pay(4, 1, 50), Ok(()));
+    assert_eq!(world.pay(1, 1, 5_000), Err(MempoolError::FullBehindOwn));
+    assert_eq!((world.pool.len(), world.pool.take_gone()), (8, Vec::new()));
+}
+
+#[test]
+fn nothing_gives_way_for_a_payment_that_would_not_fit_all_the_same() {
+    let small = World::new(MempoolLimits::default()).checked(1, 0, |_| {}).encoded_bytes();
+    let mut world = World::new(MempoolLimits { transactions: 100, bytes: 4 * small });
+    for (from, fee) in [(1, 1), (2, 900), (3, 900), (4, 900)] {
+        assert_eq!(world.pay(from, 0, fee), Ok(()));
+    }
+    // It pays more than the cheapest, whose place is too small for it, and less than the next.
+    let long = world.checked(5, 0, |payment| {
+        payment.fee = Amount::from_units(500);
+        payment.data = vec![0; 80];
+    });
+    assert!(matches!(world.add(&long), Err(MempoolError::Full { least_fee }) if least_fee.units() > 900));
+    assert_eq!((world.pool.len(), world.pool.take_gone()), (4, Vec::new()));
+}
+
+#[test]
+fn whatever_comes_into_a_full_pool_no_gap_is_made_and_no_bound_is_passed() {
+    let limits = MempoolLimits { transactions: 40, bytes: 30 * 700 };
+    let mut world = World::new(limits);
+    let (mut random, mut next) = (11_u64, [0_u64; 8]);
+    for _ in 0..3_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (from, fee) = ((random >> 33) % 8, (random >> 40) % 1_000);
+        if world.pay(from, next[from as usize], fee).is_ok() {
+            next[from as usize] += 1;
+        }
+        // What gave way is its sender's last, so that none that waits is behind a gap.
+        for (id, _) in world.pool.take_gone() {
+            assert!(world.pool.get(&id).is_none());
+        }
+        for sender in 0..8 {
+            let waits = world.pool.select(1 << 20, |address| world.accounts.get(address));
+            let of_sender =
+                waits.iter().filter(|it| it.sender() == Key::new(sender).address()).count() as u64;
+            next[sender as usize] = of_sender;
+        }
+        let selected: u64 = next.iter().sum();
+        assert_eq!(selected, world.pool.len() as u64, "some wait behind a gap");
+        assert!(world.pool.len() <= limits.transactions && world.pool.bytes() <= limits.bytes);
+    }
+    assert!(world.pool.len() > 20);
 }
 
 #[test]

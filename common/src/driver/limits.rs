@@ -1,0 +1,19 @@
+//! Every bound of the event loop in one place. `LIMITS.md` has them in a table.
+
+use std::time::Duration;
+
+/// Answers and results on their way to the loop. Each connection waits with its next until there is room.
+pub const MAX_ANSWERS: usize = 1_024;
+/// Payments on their way to the loop: a burst of 20,000 and half as much again, 40 MiB at most.
+pub const MAX_HEARD: usize = 32_768;
+/// Statuses on their way to the loop, in a queue of their own: a flood of them takes no room from payments. A room of
+/// 256 programs sends a tenth of that in a second.
+pub const MAX_HEARD_STATUSES: usize = 1_024;
+/// Broadcasts of each kind taken in at one go before answers have their turn again.
+pub const HEARD_AT_A_TIME: usize = 256;
+/// Datagrams waiting to be sent.
+pub const MAX_TO_SEND: usize = 4_096;
+/// How long each of the three steps of ending may take: a program is gone within 2 s of Ctrl-C.
+pub const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
+/// Threads for sockets: they only move bytes.
+pub const SOCKET_THREADS: usize = 2;
