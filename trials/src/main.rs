@@ -1,0 +1,112 @@
+//! Trials of the real programs for as long as one likes. `scripts/trials` builds and runs it.
+
+use std::io::{self, Write};
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tries to break the programs, and says how to repeat what did.
+#[derive(Debug, Parser)]
+#[command(name = "trials", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill the programs at random moments, and look at what they leave
+    #[cfg(target_os = "linux")]
+    Kill(kill::Flags),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        #[cfg(target_os = "linux")]
+        Command::Kill(flags) => kill::run(&flags),
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line for whoever watches.
+fn say(line: &str) {
+    // Nobody may be watching.
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Runs a trial; where it fails, says how to repeat it.
+fn attempt<T>(again: &str, trial: impl FnOnce() -> T + std::panic::UnwindSafe) -> Option<T> {
+    let outcome = catch_unwind(trial);
+    if outcome.is_err() {
+        say(&format!("FAILED; to repeat it: scripts/trials {again}"));
+    }
+    outcome.ok()
+}
+
+#[cfg(target_os = "linux")]
+mod kill {
+    use clap::Args;
+    use trials::crash::kill::{Figures, Kind};
+    use trials::random::Random;
+
+    use super::{attempt, say};
+
+    /// So many kills share a network.
+    const KILLS_A_RUN: u32 = 20;
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How often
+        #[arg(long, default_value_t = 1_000)]
+        times: u32,
+        /// What all moments follow from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One kind only: mining, syncing, reorganising, sending, keys, opening
+        #[arg(long, value_parser = kind)]
+        kind: Option<Kind>,
+    }
+
+    fn kind(name: &str) -> Result<Kind, String> {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| "there is no such kind".to_owned())
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let kinds = flags.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+        let (mut left, mut failed) = (flags.times, 0);
+        let mut sums = vec![Figures::default(); kinds.len()];
+        let seeds = Random::new(flags.seed);
+        for number in 0_u64.. {
+            if left == 0 {
+                break;
+            }
+            let (place, times) = (number as usize % kinds.len(), left.min(KILLS_A_RUN));
+            let kind = kinds[place];
+            // The first run of one kind has the seed that was given, so that one run can be repeated.
+            let seed = if number == 0 { flags.seed } else { seeds.branch(number).next_u64() };
+            left -= times;
+            let again = format!("kill --kind {} --times {times} --seed {seed}", kind.name());
+            match attempt(&again, || kind.run(times, seed)) {
+                Some(figures) => {
+                    sums[place] += figures;
+                    say(&format!("{}: {figures}; {left} kills to go", kind.name()));
+                }
+                None => failed += 1,
+            }
+        }
+        for (kind, sum) in kinds.iter().zip(&sums) {
+            say(&format!("{:13} {sum}", kind.name()));
+        }
+        let total = sums.into_iter().fold(Figures::default(), |mut total, sum| {
+            total += sum;
+            total
+        });
+        say(&format!("{:13} {total}; {failed} runs failed", "all"));
+        failed == 0
+    }
+}
