@@ -6,16 +6,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::files::Program;
-use common::rules::Rules;
-use common::store::Tip;
 
 use super::format_1;
 use super::promises::{Found, Told, check};
+use super::scenes::{mine_chain, network, put_back};
 use crate::ear::Ear;
 use crate::program::{Ended, Home, Network, Running, eventually};
 use crate::random::Random;
@@ -140,46 +137,11 @@ impl Trial {
     }
 }
 
-/// Blocks take 256 hashes, so that a second has room for many.
-fn network() -> Network {
-    Network::with_blocks(8, 10, Rules::default())
-}
-
-/// A chain of so many blocks in the miner's store of a home.
-fn mine_chain(home: &Home<'_>, blocks: u64) -> Tip {
-    let miner = home.start_miner(&[]);
-    home.reach(Program::Miner, blocks);
-    miner.stop();
-    home.tip(Program::Miner).expect("it has just mined")
-}
-
 /// Adds to what was told what was heard.
 fn hear(told: &mut Told, network: &Network, ear: &Ear) {
     for datagram in ear.take() {
         told.datagram(&network.rules.network_id(), &datagram).unwrap_or_else(|broken| panic!("{broken}"));
     }
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts a copy of a directory in the place of another.
-fn put_back(from: &Path, to: &Path) {
-    if to.exists() {
-        fs::remove_dir_all(to).expect("it can be removed");
-    }
-    copy(from, to).expect("there is room");
 }
 
 fn mining(trial: &mut Trial, kills: u32) {

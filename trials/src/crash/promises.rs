@@ -30,6 +30,8 @@ pub struct Told {
     pub work: Option<Work>,
     /// The tips that statuses named.
     pub tips: BTreeSet<BlockId>,
+    /// The keys that a miner says it made.
+    pub made: BTreeSet<KeyName>,
     /// The keys that were shown.
     pub keys: BTreeMap<KeyName, Address>,
     /// The payments whose ids were printed, or that were broadcast.
@@ -42,6 +44,8 @@ impl Told {
     /// A miner's log, or what a wallet says beside its results.
     pub fn log(&mut self, text: &str) {
         for line in text.lines() {
+            let made = line.split_once("made the key ").and_then(|(_, rest)| rest.split(' ').next());
+            self.made.extend(made.and_then(|name| name.parse().ok()));
             // `found block 7 (…0a1b2c3d) in …`, `block 7 (…0a1b2c3d) from …`, `5 blocks up to 7 (…0a1b2c3d) from …`
             let Some((before, _)) = line.split_once(" (…") else { continue };
             let height = before.rsplit(' ').next().and_then(|word| word.parse().ok());
@@ -139,6 +143,9 @@ fn keys(data: &DataDirectory, rules: &Rules, told: &Told) -> Result<(), String> 
             Err(error) => return Err(format!("the key {name} was shown: {error}")),
         }
     }
+    for name in &told.made {
+        store.load(name, rules.key_size).map_err(|error| format!("the key {name} was made: {error}"))?;
+    }
     for key in store.list().map_err(|error| error.to_string())? {
         store.load(&key.name, rules.key_size).map_err(|error| format!("a key is there in part: {error}"))?;
     }
@@ -233,6 +240,8 @@ mod tests {
             "12:00:01 5 blocks up to 12 (…0a1b2c3d) from 127.0.0.1:1: no payments\n12:00:02 block 11 (…0a",
         );
         assert_eq!(told.height, 12);
+        told.log("12:00:03 made the key mining_rewards in /x: whoever has this file has the coins\n");
+        assert_eq!(told.made.iter().map(KeyName::as_str).collect::<Vec<_>>(), ["mining_rewards"]);
         told.result("The chain is at height 30, 2 s old.\n");
         assert_eq!(told.height, 30);
         let id = "ab".repeat(32);
