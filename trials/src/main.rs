@@ -19,12 +19,17 @@ enum Command {
     /// Kill the programs at random moments, and look at what they leave
     #[cfg(target_os = "linux")]
     Kill(kill::Flags),
+    /// Cut the power within everything that the programs write, and look at what the disk may hold then
+    #[cfg(target_os = "linux")]
+    PowerLoss(power_loss::Flags),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         #[cfg(target_os = "linux")]
         Command::Kill(flags) => kill::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::PowerLoss(flags) => power_loss::run(&flags),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -107,6 +112,89 @@ mod kill {
             total
         });
         say(&format!("{:13} {total}; {failed} runs failed", "all"));
+        failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod power_loss {
+    use std::path::PathBuf;
+
+    use clap::Args;
+    use trials::crash::disk::Names;
+    use trials::crash::power_loss::{Figures, Scenario};
+    use trials::random::Random;
+
+    use super::{attempt, say};
+
+    /// So many states are looked at in one recording of a scenario.
+    const STATES_A_RECORDING: usize = 500;
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How many states of the disk
+        #[arg(long, default_value_t = 6_000)]
+        runs: usize,
+        /// What the choice of states follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One scenario only: mining, syncing, reorganising, sending, keys, opening
+        #[arg(long, value_parser = scenario)]
+        scenario: Option<Scenario>,
+        /// When names in directories are safe: posix (when the directory is synced) or journal (with anything that is
+        /// synced, as on ext4)
+        #[arg(long, value_parser = names, default_value = "posix")]
+        names: Names,
+        /// The directory that a failure left: the same recording again
+        #[arg(long, value_name = "DIR", requires = "scenario")]
+        replay: Option<PathBuf>,
+    }
+
+    fn scenario(name: &str) -> Result<Scenario, String> {
+        let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+        found.ok_or_else(|| "there is no such scenario".to_owned())
+    }
+
+    fn names(text: &str) -> Result<Names, String> {
+        match text {
+            "posix" => Ok(Names::Posix),
+            "journal" => Ok(Names::Journal),
+            _ => Err("it is posix or journal".to_owned()),
+        }
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let scenarios = flags.scenario.map_or(Scenario::ALL.to_vec(), |scenario| vec![scenario]);
+        let (mut left, mut failed, seeds) = (flags.runs, 0, Random::new(flags.seed));
+        let mut sum = Figures::default();
+        for number in 0_u64.. {
+            if left == 0 {
+                break;
+            }
+            let scenario = scenarios[number as usize % scenarios.len()];
+            let states = if flags.replay.is_some() { left } else { left.min(STATES_A_RECORDING) };
+            let seed = if number == 0 { flags.seed } else { seeds.branch(number).next_u64() };
+            left -= states;
+            let names = if flags.names == Names::Posix { "posix" } else { "journal" };
+            let again = format!(
+                "power-loss --scenario {} --names {names} --runs {states} --seed {seed} --replay (that directory)",
+                scenario.name()
+            );
+            let replay = flags.replay.clone();
+            let trial = move || match replay {
+                Some(directory) => scenario.cut(&directory, flags.names, states, seed),
+                None => scenario.run(flags.names, states, seed),
+            };
+            match attempt(&again, trial) {
+                Some(figures) => {
+                    sum += figures;
+                    say(&format!("{}: {figures}; {left} states to go", scenario.name()));
+                }
+                None => failed += 1,
+            }
+        }
+        say(&format!("{sum}; {failed} recordings failed"));
         failed == 0
     }
 }

@@ -210,6 +210,10 @@ impl Scenario {
             stdout: String::new(),
             figures: Figures { points, states: 0 },
         };
+        // What a replay finds there, a failure left.
+        if scene.left.exists() {
+            fs::remove_dir_all(&scene.left).expect("it can be removed");
+        }
         let mut choices = Choices { random: Random::new(seed), points, states };
         let mut disk = before();
         for (place, operation) in operations.iter().enumerate() {
