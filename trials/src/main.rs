@@ -22,6 +22,9 @@ enum Command {
     /// Cut the power within everything that the programs write, and look at what the disk may hold then
     #[cfg(target_os = "linux")]
     PowerLoss(power_loss::Flags),
+    /// Stop a miner for longer than all deadlines, and let clocks jump
+    #[cfg(target_os = "linux")]
+    Pauses(pauses::Flags),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +33,8 @@ fn main() -> ExitCode {
         Command::Kill(flags) => kill::run(&flags),
         #[cfg(target_os = "linux")]
         Command::PowerLoss(flags) => power_loss::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::Pauses(flags) => pauses::run(&flags),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -195,6 +200,37 @@ mod power_loss {
             }
         }
         say(&format!("{sum}; {failed} recordings failed"));
+        failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod pauses {
+    use std::time::Duration;
+
+    use clap::Args;
+    use trials::crash::pauses;
+
+    use super::{attempt, say};
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// For how long a miner is suspended; the longest deadline is 30
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let seconds = flags.seconds;
+        let again = format!("pauses --seconds {seconds}");
+        let held = [
+            attempt(&again, || pauses::suspend(Duration::from_secs(seconds))),
+            attempt(&again, pauses::clock_jumps_of_one),
+            attempt(&again, || pauses::clock_jumps_of_one_of_two(&[1, -1])),
+        ];
+        let failed = held.iter().filter(|held| held.is_none()).count();
+        say(&format!("suspended for {seconds} s, and five jumps of clocks; {failed} of three trials failed"));
         failed == 0
     }
 }
