@@ -1,7 +1,7 @@
 //! A database whose making was cut short by a power cut: LMDB gives the file its length before its first pages are
 //! safe on the disk, so that zeros may stand where they belong. Nothing was ever committed to it.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -16,14 +16,18 @@ const LARGEST_BYTES: u64 = 1 << 20;
 
 /// Makes the file empty if it never held a commit, so that it is made anew.
 pub(super) fn clear(file: &Path) -> io::Result<()> {
-    let mut opened = match OpenOptions::new().read(true).write(true).open(file) {
+    let opened = match File::open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened?,
     };
     let length = opened.metadata()?.len();
     let mut pages = Vec::with_capacity(2 * PAGE_BYTES);
-    (&mut opened).take(2 * PAGE_BYTES as u64).read_to_end(&mut pages)?;
-    if (1..=LARGEST_BYTES).contains(&length) && is_half_made(&pages) { opened.set_len(0) } else { Ok(()) }
+    opened.take(2 * PAGE_BYTES as u64).read_to_end(&mut pages)?;
+    if (1..=LARGEST_BYTES).contains(&length) && is_half_made(&pages) {
+        File::options().write(true).open(file)?.set_len(0)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether one of the two meta pages was never written and the other has no transaction. Who makes a database just
