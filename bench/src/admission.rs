@@ -18,9 +18,9 @@ use crate::client::Client;
 use crate::context::Context;
 use crate::generate::{Draft, Party, People};
 use crate::process::{Miner, Ports, cpu_seconds};
-use crate::random::Random;
 use crate::report::{Figure, Goal, number};
 use crate::verify::{Look, RawVerify};
+use trials::random::Random;
 
 /// Who pays.
 const SENDERS: u64 = 1_000;

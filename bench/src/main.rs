@@ -20,7 +20,6 @@ mod context;
 mod generate;
 mod mining;
 mod process;
-mod random;
 mod relay;
 mod report;
 mod start;

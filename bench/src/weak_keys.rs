@@ -11,7 +11,7 @@
 use common::hash::{NetworkId, sha256};
 use common::transaction::{Payment, Transaction};
 
-use crate::random::Random;
+use trials::random::Random;
 
 /// How many primes a modulus has: 32 of 64 bits make 2048.
 const PRIMES: usize = 32;

@@ -1,8 +1,7 @@
 //! What users are told, and who hears of their payments.
 
 use common::amount::Amount;
-
-use crate::harness::{Network, eventually};
+use trials::program::{Network, eventually};
 
 /// A payment reaches a named peer that no broadcast does, without a sync that runs.
 #[test]

@@ -2,8 +2,7 @@
 
 use common::amount::Amount;
 use common::files::Program;
-
-use crate::harness::{Home, Network, eventually, number};
+use trials::program::{Home, Network, eventually, number};
 
 fn agree(homes: &[&Home<'_>]) {
     eventually("the miners to agree", || {

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::amount::Amount;
 use common::files::Program;
-
-use crate::harness::{Network, eventually, number};
+use trials::program::{Network, eventually, number};
 
 /// A random number below this one; no generator is needed to choose moments.
 fn below(bound: u64) -> u64 {

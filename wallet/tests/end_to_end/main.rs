@@ -2,18 +2,17 @@
 //! an attacker does, and that the same ledger comes out everywhere.
 //!
 //! Every test has a network, ports and directories of its own, so all may run at once. They wait for what
-//! they expect, up to a deadline ([`harness::PATIENCE`]), and never for a fixed time. Two variables make them
+//! they expect, up to a deadline (`trials::program::PATIENCE`), and never for a fixed time. Two variables make them
 //! harder: `END_TO_END_KILLS`, how often a miner is killed (10), and `END_TO_END_BLOCKS_APART`, for how many
 //! blocks one is cut off (20).
 //!
-//! They run the miner that lies beside the wallet: `cargo test --workspace` builds both.
+//! They run the programs that were built beside them, which `cargo test --workspace` sees to.
 
 #![cfg(target_os = "linux")]
 
 mod announcements;
 mod convergence;
 mod crashes;
-mod harness;
 mod passphrases;
 mod payments;
 mod regressions;

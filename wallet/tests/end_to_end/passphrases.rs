@@ -12,7 +12,7 @@ use common::passphrase::{Passphrase, Passphrases};
 use common::rules::Rules;
 
 use crate::crashes::random_moment;
-use crate::harness::{Home, Network, eventually, number};
+use trials::program::{Home, Network, eventually, number};
 
 const RIGHT: &str = "two words";
 

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use common::amount::Amount;
 use common::files::Program;
-
-use crate::harness::{Home, Network, PATIENCE, Running, eventually};
+use trials::program::{Home, Network, PATIENCE, Running, eventually};
 
 /// Alice's miner has found some blocks, and her wallet follows it.
 fn alice_with_coins<'n>(network: &'n Network) -> (Home<'n>, Running, Running) {

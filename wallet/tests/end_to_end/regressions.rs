@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use common::amount::Amount;
 use common::files::Program;
 use common::rules::Rules;
-
-use crate::harness::{Ended, Network, eventually};
+use trials::program::{Ended, Network, eventually};
 
 /// Ctrl-C ends a program within this.
 const SOON: Duration = Duration::from_secs(2);

@@ -9,6 +9,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::super::StoreError;
+use super::half_made;
 use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
 
 /// LMDB's name for the file with the data; `lock.mdb` lies beside it.
@@ -63,6 +64,7 @@ impl Environment {
     /// Opens the database in a directory, given by its canonical path; creates an empty one where there
     /// is none. Readers that were killed are cleared away: they would keep old pages from being reused.
     pub(super) fn open(directory: &Path, map_bytes: usize) -> Result<Self, StoreError> {
+        half_made::clear(&directory.join(DATA_FILE)).map_err(|source| unusable(directory, source))?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         let tables = TABLE_COUNT + OLD_TABLE_COUNT;
         options.map_size(map_bytes).max_readers(MAX_READERS).max_dbs(tables as u32);

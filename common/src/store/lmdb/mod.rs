@@ -1,7 +1,8 @@
 //! The store that programs use: LMDB, a memory-mapped B-tree with one writer and any number of readers,
 //! in any number of processes.
 //!
-//! - `environment` opens the files, and grows the map that LMDB sees them through;
+//! - `environment` opens the files, and grows the map that LMDB sees them through; `half_made` clears away what a
+//!   power cut left of a new one;
 //! - `tables` says which tables there are and what their keys and values look like, `values` packs the latter;
 //! - `index` finds blocks and transactions by their ids, `convert` takes over stores of older
 //!   formats;
@@ -23,6 +24,7 @@ use crate::rules::Rules;
 mod convert;
 mod environment;
 mod file_system;
+mod half_made;
 mod index;
 mod tables;
 #[cfg(test)]

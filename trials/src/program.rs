@@ -1,7 +1,12 @@
-//! Networks, homes and running programs for the tests.
+//! The real programs on a network of their own: on this machine alone, with ports, data directories and a file
+//! of rules that nobody else uses. The wallet's end-to-end tests and all trials start them here.
+//!
+//! What goes wrong here fails the test or the trial that asked for it, so these functions panic. A network that
+//! is dropped while a thread panics keeps its directory, and says where it is.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -29,15 +34,20 @@ const GLANCE: Duration = Duration::from_millis(50);
 
 /// A network that no other test is on.
 pub struct Network {
+    /// Its rules.
     pub rules: Arc<Rules>,
+    /// Where its programs hear each other.
     pub ports: Ports,
-    directory: TempDir,
+    /// The homes, the rules and the logs. `None` only while it is dropped.
+    directory: Option<TempDir>,
 }
 
 /// The UDP ports of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
+    /// Of statuses.
     pub status: u16,
+    /// Of payments.
     pub transactions: u16,
 }
 
@@ -60,39 +70,93 @@ impl Network {
 
     /// The same, but for what else these rules say.
     pub fn with_rules(rules: Rules) -> Self {
+        Self::with_blocks(16, 200, rules)
+    }
+
+    /// One whose blocks take so many zero bits, at least so far apart, whatever the rules say of that.
+    pub fn with_blocks(difficulty: u32, min_spacing_ms: u32, rules: Rules) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let rules = Rules { name, difficulty: 16, target_block_seconds: 0, min_spacing_ms: 200, ..rules };
+        let rules = Rules { name, difficulty, target_block_seconds: 0, min_spacing_ms, ..rules };
         let directory = tempfile::tempdir().expect("there is room for temporary files");
         fs::write(directory.path().join("network.toml"), rules_to_toml(&rules)).expect("there is room");
-        Self { rules: Arc::new(rules), ports: Ports::free(), directory }
+        Self { rules: Arc::new(rules), ports: Ports::free(), directory: Some(directory) }
+    }
+
+    /// Where the homes, the rules and the logs are.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_ref().expect("it is there until the network is dropped").path()
     }
 
     /// The data directory of one user.
     pub fn home(&self, name: &str) -> Home<'_> {
-        Home { network: self, root: self.directory.path().join(name), ports: self.ports }
+        let root = self.directory().join(name);
+        Home { network: self, root, ports: self.ports, environment: Vec::new() }
     }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(directory) = self.directory.take().filter(|_| std::thread::panicking()) {
+            let kept = directory.keep();
+            // A lost message is no reason for a second panic.
+            let _ = writeln!(io::stderr(), "what the programs left is in {}", kept.display());
+        }
+    }
+}
+
+/// One of the programs, as it was built beside the one that runs now, or beside the directory of its tests.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the system says which program this is");
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let found =
+        own.ancestors().skip(1).take(2).map(|directory| directory.join(&file)).find(|path| path.exists());
+    found.unwrap_or_else(|| {
+        panic!(
+            "the program {name} is not built beside {}: run `cargo build --workspace` first",
+            own.display()
+        )
+    })
 }
 
 /// The data directory of one user, and the ports that this user's programs use.
 pub struct Home<'n> {
     network: &'n Network,
+    /// The data directory.
     pub root: PathBuf,
     ports: Ports,
+    /// More variables for the programs.
+    environment: Vec<(String, OsString)>,
 }
 
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {
+    /// Its exit code, or the signal that ended it.
     pub status: ExitStatus,
+    /// Its results.
     pub stdout: String,
+    /// Its notes or its log.
     pub stderr: String,
 }
 
 impl<'n> Home<'n> {
     /// The same directory, out of earshot of the others.
     pub fn cut_off(&self) -> Home<'n> {
-        Home { network: self.network, root: self.root.clone(), ports: Ports::free() }
+        let environment = self.environment.clone();
+        Home { network: self.network, root: self.root.clone(), ports: Ports::free(), environment }
+    }
+
+    /// The same, with one more variable in the environment of its programs.
+    pub fn with_variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
+        self
     }
 
     /// Runs `wallet` to its end, whatever that is.
@@ -109,13 +173,13 @@ impl<'n> Home<'n> {
 
     /// Starts `wallet`.
     pub fn start_wallet(&self, arguments: &[&str]) -> Running {
-        self.start(Path::new(env!("CARGO_BIN_EXE_wallet")), arguments)
+        self.start(&program("wallet"), arguments)
     }
 
     /// Runs `wallet` or `miner` to its end where there is no terminal to ask anything on, also if these tests were
     /// started on one. `None`, and a sentence, where `setsid` is not installed.
-    pub fn without_terminal(&self, program: &str, arguments: &[&str]) -> Option<Ended> {
-        let program = Path::new(env!("CARGO_BIN_EXE_wallet")).with_file_name(program);
+    pub fn without_terminal(&self, name: &str, arguments: &[&str]) -> Option<Ended> {
+        let program = program(name);
         let program = program.to_str().expect("the path is text");
         installed("setsid")
             .then(|| self.start(Path::new("setsid"), &[&["--wait", program], arguments].concat()).end())
@@ -130,7 +194,7 @@ impl<'n> Home<'n> {
         let mut command = self.prepare(Path::new("script"));
         command
             .args(["--quiet", "--flush", "--return", "--command", shell, "/dev/null"])
-            .env("WALLET", env!("CARGO_BIN_EXE_wallet"))
+            .env("WALLET", program("wallet"))
             .env("SHELL", "/bin/sh")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -150,14 +214,12 @@ impl<'n> Home<'n> {
 
     /// Starts `miner`, with one thread.
     pub fn start_miner(&self, arguments: &[&str]) -> Running {
-        let miner = Path::new(env!("CARGO_BIN_EXE_wallet")).with_file_name("miner");
-        assert!(miner.exists(), "{} is not built: run `cargo build --workspace` first", miner.display());
-        self.start(&miner, &[&["--threads", "1"], arguments].concat())
+        self.start(&program("miner"), &[&["--threads", "1"], arguments].concat())
     }
 
     fn start(&self, program: &Path, arguments: &[&str]) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let directory = self.network.directory.path();
+        let directory = self.network.directory();
         let log = |kind: &str| {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
             let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -176,7 +238,7 @@ impl<'n> Home<'n> {
 
     /// A program with the environment of this home.
     fn prepare(&self, program: &Path) -> Command {
-        let directory = self.network.directory.path();
+        let directory = self.network.directory();
         let mut command = Command::new(program);
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("FARTHING_") {
@@ -192,12 +254,19 @@ impl<'n> Home<'n> {
             .env("FARTHING_TRANSACTION_PORT", transactions.to_string())
             .env("FARTHING_BLOCK_SERVER_PORT", "0")
             .env("FARTHING_STATUS_BROADCAST_INTERVAL_MS", "300")
-            .env("FARTHING_TRANSACTION_BROADCAST_INTERVAL_MS", "500");
+            .env("FARTHING_TRANSACTION_BROADCAST_INTERVAL_MS", "500")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
-    fn data(&self) -> DataDirectory {
+    /// The data directory, with the places in it.
+    pub fn data(&self) -> DataDirectory {
         DataDirectory::new(&self.root)
+    }
+
+    /// The network that it is on.
+    pub fn network(&self) -> &'n Network {
+        self.network
     }
 
     /// Where a program's store lies.
@@ -206,7 +275,8 @@ impl<'n> Home<'n> {
         self.data().program(program, &rules.name, &rules.network_id())
     }
 
-    fn chain(&self, program: Program) -> Option<Chain<LmdbStore>> {
+    /// A program's chain, opened from its store; `None` before there is a store.
+    pub fn chain(&self, program: Program) -> Option<Chain<LmdbStore>> {
         let store = LmdbStore::open_existing(&self.store_directory(program), &self.network.rules);
         store.expect("the store opens").map(|store| Chain::new(self.network.rules.clone(), store))
     }
@@ -355,15 +425,20 @@ impl Running {
         self.child.try_wait().expect("it was started").is_none()
     }
 
-    /// Kills it, as `kill -9` does.
-    pub fn kill(mut self) {
+    /// Its number in the system.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, as `kill -9` does, and gives what it had said by then.
+    pub fn kill(mut self) -> Ended {
         self.child.kill().expect("it was started");
-        self.child.wait().expect("it was started");
+        self.end()
     }
 
     /// Sends it a signal: `INT` is what Ctrl-C sends.
     pub fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status();
+        let sent = Command::new("kill").arg(format!("-{signal}")).arg(self.pid().to_string()).status();
         assert!(sent.expect("there is a `kill`").success(), "it had ended: {}", self.said());
     }
 

@@ -1,6 +1,6 @@
 //! Numbers that look random and are the same in every run from one seed.
 
-/// SplitMix64: enough to choose payments and to look for primes.
+/// SplitMix64: enough to choose what is tried or measured.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

@@ -1,0 +1,311 @@
+//! Programs that are killed (`kill -9`) at random moments of what they do, and what they leave.
+//!
+//! A *run* is some kills of one kind on a network of its own; all that is random in it follows from its seed, but
+//! for what the system's scheduler decides. After every kill the promises are checked, and the next start of the
+//! program works on what the kill left.
+
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use common::files::Program;
+
+use super::format_1;
+use super::promises::{Found, Told, check};
+use super::scenes::{mine_chain, network, put_back};
+use crate::ear::Ear;
+use crate::program::{Ended, Home, Network, Running, eventually};
+use crate::random::Random;
+
+/// What a program is killed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A miner that finds blocks.
+    Mining,
+    /// A miner that fetches a chain.
+    Syncing,
+    /// A miner that leaves its branch for a better one.
+    Reorganising,
+    /// A wallet that pays.
+    Sending,
+    /// A wallet that makes a key.
+    Keys,
+    /// A program that opens a store of an older format.
+    Opening,
+}
+
+/// What some kills came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    /// How often something was killed.
+    pub kills: u32,
+    /// How often it had ended by then.
+    pub too_late: u32,
+    /// Files under temporary names, at the end.
+    pub leftovers: usize,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Mining, Self::Syncing, Self::Reorganising, Self::Sending, Self::Keys, Self::Opening];
+
+    /// Kills a program so often at this; panics where a promise is broken.
+    pub fn run(self, kills: u32, seed: u64) -> Figures {
+        let mut trial = Trial {
+            random: Random::new(seed),
+            figures: Figures::default(),
+            command: Duration::from_millis(50),
+        };
+        match self {
+            Self::Mining => mining(&mut trial, kills),
+            Self::Syncing => syncing(&mut trial, kills),
+            Self::Reorganising => reorganising(&mut trial, kills),
+            Self::Sending => sending(&mut trial, kills),
+            Self::Keys => keys(&mut trial, kills),
+            Self::Opening => opening(&mut trial, kills),
+        }
+        // Each kill may leave one such file, and no more.
+        assert!(trial.figures.leftovers <= kills as usize, "temporary files add up: {:?}", trial.figures);
+        trial.figures
+    }
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mining => "mining",
+            Self::Syncing => "syncing",
+            Self::Reorganising => "reorganising",
+            Self::Sending => "sending",
+            Self::Keys => "keys",
+            Self::Opening => "opening",
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kills, too_late, leftovers } = self;
+        write!(f, "{kills} kills, {too_late} of them after the end; {leftovers} temporary files left")
+    }
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.too_late += other.too_late;
+        self.leftovers += other.leftovers;
+    }
+}
+
+/// A run that is under way.
+struct Trial {
+    random: Random,
+    figures: Figures,
+    /// How long a command took that was not killed.
+    command: Duration,
+}
+
+impl Trial {
+    /// Kills a program after a random time below this: that is what the trial is about.
+    fn kill_within(&mut self, mut program: Running, longest: Duration) -> Ended {
+        let moment = Instant::now() + Duration::from_micros(self.random.below(longest.as_micros() as u64));
+        while Instant::now() < moment && program.is_running() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.figures.kills += 1;
+        self.figures.too_late += u32::from(!program.is_running());
+        program.kill()
+    }
+
+    /// The same for a command that ends by itself: the moment is one before that, or a little after.
+    fn kill_command(&mut self, command: Running) -> Ended {
+        let started = Instant::now();
+        let ended = self.kill_within(command, self.command * 5 / 4);
+        if ended.status.success() {
+            self.command = started.elapsed();
+        }
+        ended
+    }
+
+    /// Checks the promises in a home.
+    fn check(&mut self, home: &Home<'_>, program: Program, told: &Told, last: &Ended) -> Found {
+        let found = check(&home.data(), program, &home.network().rules, told)
+            .unwrap_or_else(|broken| panic!("{broken}\nafter {last:?}\nin {}", home.root.display()));
+        self.figures.leftovers = self.figures.leftovers.max(found.leftovers);
+        found
+    }
+}
+
+/// Adds to what was told what was heard.
+fn hear(told: &mut Told, network: &Network, ear: &Ear) {
+    for datagram in ear.take() {
+        told.datagram(&network.rules.network_id(), &datagram).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+}
+
+fn mining(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let (victim, ear) = (network.home("victim"), Ear::at(network.ports.status));
+    let mut told = Told::default();
+    for _ in 0..kills {
+        let mut miner = victim.start_miner(&[]);
+        if trial.random.below(4) > 0 {
+            miner.wait_for("mining");
+        }
+        let ended = trial.kill_within(miner, Duration::from_millis(700));
+        told.log(&ended.stderr);
+        hear(&mut told, &network, &ear);
+        trial.check(&victim, Program::Miner, &told, &ended);
+    }
+    let height = victim.height(Program::Miner);
+    let miner = victim.start_miner(&[]);
+    victim.reach(Program::Miner, height + 1);
+    miner.stop();
+}
+
+fn syncing(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let (source, victim) = (network.home("source"), network.home("victim"));
+    let best = mine_chain(&source, 60);
+    let mut serving = source.start_miner(&["--no-mine"]);
+    serving.wait_for("listening");
+    let mut told = Told::default();
+    for _ in 0..kills {
+        // A miner or a wallet; each has a store of its own.
+        let program = if trial.random.below(2) == 0 { Program::Miner } else { Program::Wallet };
+        if victim.tip(program) == Some(best) {
+            fs::remove_dir_all(victim.store_directory(program)).expect("the store is there");
+        }
+        let running = match program {
+            Program::Miner => victim.start_miner(&["--no-mine"]),
+            Program::Wallet => victim.start_wallet(&["sync", "--verbose"]),
+        };
+        let ended = trial.kill_within(running, Duration::from_millis(700));
+        let mut told = Told::default();
+        told.log(&ended.stderr);
+        told.result(&ended.stdout);
+        trial.check(&victim, program, &told, &ended);
+    }
+    let ended = victim.try_wallet(&["sync", "--once"]);
+    told.result(&ended.stdout);
+    assert_eq!(victim.tip(Program::Wallet), Some(best), "{ended:?}");
+    trial.check(&victim, Program::Wallet, &told, &ended);
+}
+
+fn reorganising(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let (majority, victim) = (network.home("majority"), network.home("victim"));
+    let fork = mine_chain(&majority, 5);
+    put_back(&majority.root, &victim.root);
+    let branch = mine_chain(&victim.cut_off(), fork.height.get() + 12);
+    let before = network.directory().join("before");
+    put_back(&victim.root, &before);
+    let best = mine_chain(&majority, branch.height.get() + 12);
+    let mut serving = majority.start_miner(&["--no-mine"]);
+    serving.wait_for("listening");
+    let mut middle = 0;
+    for _ in 0..kills {
+        put_back(&before, &victim.root);
+        let mut miner = victim.start_miner(&["--no-mine"]);
+        miner.wait_for("listening");
+        let ended = trial.kill_within(miner, Duration::from_millis(700));
+        let mut told = Told { height: branch.height.get(), ..Told::default() };
+        told.log(&ended.stderr);
+        let tip = trial.check(&victim, Program::Miner, &told, &ended).tip.expect("there was a store");
+        middle += u32::from(tip == best);
+        if tip.id != branch.id {
+            // Of the majority's branch, then.
+            let chain = majority.chain(Program::Miner).expect("it has a store");
+            let known = common::store::Store::read(chain.store(), |reader| reader.best_at(tip.height));
+            assert_eq!(known.expect("its store is sound"), Some(tip.id), "after {ended:?}");
+        }
+    }
+    let mut miner = victim.start_miner(&["--no-mine"]);
+    miner.wait_for("listening");
+    eventually("the reorganisation", || (victim.tip(Program::Miner) == Some(best)).then_some(()));
+    miner.stop();
+    assert!(kills < 10 || middle > 0, "no kill came after the reorganisation");
+}
+
+fn sending(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let (alice, ear) = (network.home("alice"), Ear::at(network.ports.transactions));
+    mine_chain(&alice, 5);
+    let bank = network.home("bank");
+    put_back(&alice.store_directory(Program::Miner), &bank.store_directory(Program::Miner));
+    let mut miner = bank.start_miner(&[]);
+    miner.wait_for("mining");
+    alice.wallet(&["sync", "--once"]);
+    ear.take();
+    let mut told = Told::default();
+    for number in 0..kills {
+        let amount = format!("0.{:04}", number % 9_999 + 1);
+        let send = alice.start_wallet(&["send", "mining_rewards", &amount, "mining_rewards"]);
+        let ended = trial.kill_command(send);
+        told.result(&ended.stdout);
+        hear(&mut told, &network, &ear);
+        trial.check(&alice, Program::Wallet, &told, &ended);
+        if trial.random.below(4) == 0 {
+            let sync = alice.start_wallet(&["sync"]);
+            let ended = trial.kill_within(sync, Duration::from_millis(500));
+            hear(&mut told, &network, &ear);
+            trial.check(&alice, Program::Wallet, &told, &ended);
+        }
+    }
+    // All that was told of and all that was kept arrives.
+    let sync = alice.start_wallet(&["sync"]);
+    eventually("the payments", || {
+        let history = alice.wallet(&["list-addresses"]);
+        (!alice.wallet(&["history"]).contains("pending") && history.contains("mining_rewards")).then_some(())
+    });
+    sync.stop();
+    let ended = alice.try_wallet(&["sync", "--once"]);
+    hear(&mut told, &network, &ear);
+    trial.check(&alice, Program::Wallet, &told, &ended);
+}
+
+fn keys(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let victim = network.home("victim");
+    let mut told = Told::default();
+    for number in 0..kills {
+        let name = format!("key-{number}");
+        let ended = trial.kill_command(victim.start_wallet(&["new-address", &name]));
+        told.result(&ended.stdout);
+        trial.check(&victim, Program::Wallet, &told, &ended);
+        // The name can be used, or is.
+        let again = victim.try_wallet(&["new-address", &name]);
+        assert!(
+            again.status.success() || again.stderr.contains("exists already"),
+            "{again:?} after {ended:?}"
+        );
+        told.result(&again.stdout);
+    }
+    let table = victim.wallet(&["list-addresses"]);
+    assert!(told.keys.values().all(|address| table.contains(&address.to_string())), "{table}");
+}
+
+fn opening(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let victim = network.home("victim");
+    let tip = mine_chain(&victim, 30);
+    let directory = victim.store_directory(Program::Miner);
+    format_1::downgrade(&directory, &network.rules);
+    let before = network.directory().join("before");
+    put_back(&victim.root, &before);
+    let told = Told { height: tip.height.get(), tips: [tip.id].into(), ..Told::default() };
+    let mut converted = 0;
+    for _ in 0..kills {
+        put_back(&before, &victim.root);
+        let miner = victim.start_miner(&["--no-mine"]);
+        let ended = trial.kill_within(miner, Duration::from_millis(60));
+        converted += u32::from(format_1::format(&directory) == Some(2));
+        let found = trial.check(&victim, Program::Miner, &told, &ended);
+        assert_eq!(found.tip, Some(tip), "after {ended:?}");
+    }
+    assert!(
+        kills < 10 || (1..kills).contains(&converted),
+        "{converted} of {kills} were converted before the kill"
+    );
+}

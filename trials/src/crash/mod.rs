@@ -1,0 +1,17 @@
+//! Crashes of every kind, and what must hold afterwards.
+//!
+//! - [`promises`] says what must hold;
+//! - [`kill`] kills the programs at any moment;
+//! - [`power_loss`] cuts the power: `shim.c` and [`recording`] tell what the programs do to their files, and [`disk`]
+//!   what a power cut may leave of it;
+//! - [`pauses`] stops programs for a while, and lets their clocks jump;
+//! - `scenes` and `format_1` make what the trials begin with.
+
+pub mod disk;
+mod format_1;
+pub mod kill;
+pub mod pauses;
+pub mod power_loss;
+pub mod promises;
+pub mod recording;
+mod scenes;

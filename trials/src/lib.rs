@@ -1,0 +1,10 @@
+//! What tries to break the programs: the real `miner` and the real `wallet`, on this machine alone.
+//!
+//! [`program`] starts them. A trial asserts, as a test does, and panics where a promise is broken; the tests of
+//! this crate run each a little, and the program `trials` for as long as one likes.
+
+#[cfg(target_os = "linux")]
+pub mod crash;
+pub mod ear;
+pub mod program;
+pub mod random;

@@ -1,0 +1,236 @@
+//! Trials of the real programs for as long as one likes. `scripts/trials` builds and runs it.
+
+use std::io::{self, Write};
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tries to break the programs, and says how to repeat what did.
+#[derive(Debug, Parser)]
+#[command(name = "trials", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kill the programs at random moments, and look at what they leave
+    #[cfg(target_os = "linux")]
+    Kill(kill::Flags),
+    /// Cut the power within everything that the programs write, and look at what the disk may hold then
+    #[cfg(target_os = "linux")]
+    PowerLoss(power_loss::Flags),
+    /// Stop a miner for longer than all deadlines, and let clocks jump
+    #[cfg(target_os = "linux")]
+    Pauses(pauses::Flags),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        #[cfg(target_os = "linux")]
+        Command::Kill(flags) => kill::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::PowerLoss(flags) => power_loss::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::Pauses(flags) => pauses::run(&flags),
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line for whoever watches.
+fn say(line: &str) {
+    // Nobody may be watching.
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// Runs a trial; where it fails, says how to repeat it.
+fn attempt<T>(again: &str, trial: impl FnOnce() -> T + std::panic::UnwindSafe) -> Option<T> {
+    let outcome = catch_unwind(trial);
+    if outcome.is_err() {
+        say(&format!("FAILED; to repeat it: scripts/trials {again}"));
+    }
+    outcome.ok()
+}
+
+#[cfg(target_os = "linux")]
+mod kill {
+    use clap::Args;
+    use trials::crash::kill::{Figures, Kind};
+    use trials::random::Random;
+
+    use super::{attempt, say};
+
+    /// So many kills share a network.
+    const KILLS_A_RUN: u32 = 20;
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How often
+        #[arg(long, default_value_t = 1_000)]
+        times: u32,
+        /// What all moments follow from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One kind only: mining, syncing, reorganising, sending, keys, opening
+        #[arg(long, value_parser = kind)]
+        kind: Option<Kind>,
+    }
+
+    fn kind(name: &str) -> Result<Kind, String> {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| "there is no such kind".to_owned())
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let kinds = flags.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+        let (mut left, mut failed) = (flags.times, 0);
+        let mut sums = vec![Figures::default(); kinds.len()];
+        let seeds = Random::new(flags.seed);
+        for number in 0_u64.. {
+            if left == 0 {
+                break;
+            }
+            let (place, times) = (number as usize % kinds.len(), left.min(KILLS_A_RUN));
+            let kind = kinds[place];
+            // The first run of one kind has the seed that was given, so that one run can be repeated.
+            let seed = if number == 0 { flags.seed } else { seeds.branch(number).next_u64() };
+            left -= times;
+            let again = format!("kill --kind {} --times {times} --seed {seed}", kind.name());
+            match attempt(&again, || kind.run(times, seed)) {
+                Some(figures) => {
+                    sums[place] += figures;
+                    say(&format!("{}: {figures}; {left} kills to go", kind.name()));
+                }
+                None => failed += 1,
+            }
+        }
+        for (kind, sum) in kinds.iter().zip(&sums) {
+            say(&format!("{:13} {sum}", kind.name()));
+        }
+        let total = sums.into_iter().fold(Figures::default(), |mut total, sum| {
+            total += sum;
+            total
+        });
+        say(&format!("{:13} {total}; {failed} runs failed", "all"));
+        failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod power_loss {
+    use std::path::PathBuf;
+
+    use clap::Args;
+    use trials::crash::disk::Names;
+    use trials::crash::power_loss::{Figures, Scenario};
+    use trials::random::Random;
+
+    use super::{attempt, say};
+
+    /// So many states are looked at in one recording of a scenario.
+    const STATES_A_RECORDING: usize = 500;
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How many states of the disk
+        #[arg(long, default_value_t = 6_000)]
+        runs: usize,
+        /// What the choice of states follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One scenario only: mining, syncing, reorganising, sending, keys, opening
+        #[arg(long, value_parser = scenario)]
+        scenario: Option<Scenario>,
+        /// When names in directories are safe: posix (when the directory is synced) or journal (with anything that is
+        /// synced, as on ext4)
+        #[arg(long, value_parser = names, default_value = "posix")]
+        names: Names,
+        /// The directory that a failure left: the same recording again
+        #[arg(long, value_name = "DIR", requires = "scenario")]
+        replay: Option<PathBuf>,
+    }
+
+    fn scenario(name: &str) -> Result<Scenario, String> {
+        let found = Scenario::ALL.into_iter().find(|scenario| scenario.name() == name);
+        found.ok_or_else(|| "there is no such scenario".to_owned())
+    }
+
+    fn names(text: &str) -> Result<Names, String> {
+        match text {
+            "posix" => Ok(Names::Posix),
+            "journal" => Ok(Names::Journal),
+            _ => Err("it is posix or journal".to_owned()),
+        }
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let scenarios = flags.scenario.map_or(Scenario::ALL.to_vec(), |scenario| vec![scenario]);
+        let (mut left, mut failed, seeds) = (flags.runs, 0, Random::new(flags.seed));
+        let mut sum = Figures::default();
+        for number in 0_u64.. {
+            if left == 0 {
+                break;
+            }
+            let scenario = scenarios[number as usize % scenarios.len()];
+            let states = if flags.replay.is_some() { left } else { left.min(STATES_A_RECORDING) };
+            let seed = if number == 0 { flags.seed } else { seeds.branch(number).next_u64() };
+            left -= states;
+            let names = if flags.names == Names::Posix { "posix" } else { "journal" };
+            let again = format!(
+                "power-loss --scenario {} --names {names} --runs {states} --seed {seed} --replay (that directory)",
+                scenario.name()
+            );
+            let replay = flags.replay.clone();
+            let trial = move || match replay {
+                Some(directory) => scenario.cut(&directory, flags.names, states, seed),
+                None => scenario.run(flags.names, states, seed),
+            };
+            match attempt(&again, trial) {
+                Some(figures) => {
+                    sum += figures;
+                    say(&format!("{}: {figures}; {left} states to go", scenario.name()));
+                }
+                None => failed += 1,
+            }
+        }
+        say(&format!("{sum}; {failed} recordings failed"));
+        failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod pauses {
+    use std::time::Duration;
+
+    use clap::Args;
+    use trials::crash::pauses;
+
+    use super::{attempt, say};
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// For how long a miner is suspended; the longest deadline is 30
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let seconds = flags.seconds;
+        let again = format!("pauses --seconds {seconds}");
+        let held = [
+            attempt(&again, || pauses::suspend(Duration::from_secs(seconds))),
+            attempt(&again, pauses::clock_jumps_of_one),
+            attempt(&again, || pauses::clock_jumps_of_one_of_two(&[1, -1])),
+        ];
+        let failed = held.iter().filter(|held| held.is_none()).count();
+        say(&format!("suspended for {seconds} s, and five jumps of clocks; {failed} of three trials failed"));
+        failed == 0
+    }
+}

@@ -1,0 +1,41 @@
+//! Power cuts: some states of the disk in each scenario. `scripts/trials` looks at many more.
+
+#![cfg(target_os = "linux")]
+
+use trials::crash::disk::Names;
+use trials::crash::power_loss::Scenario;
+
+/// When the names in directories are safe.
+const NAMES: Names = Names::Journal;
+/// What the tests begin with; `trials power-loss` takes any.
+const SEED: u64 = 1;
+
+#[test]
+fn power_cuts_while_a_miner_mines_lose_no_block_that_it_told_of() {
+    Scenario::Mining.run(NAMES, 100, SEED);
+}
+
+#[test]
+fn power_cuts_while_a_miner_syncs_leave_whole_blocks() {
+    Scenario::Syncing.run(NAMES, 60, SEED);
+}
+
+#[test]
+fn power_cuts_in_a_reorganisation_leave_the_one_branch_or_the_other() {
+    Scenario::Reorganising.run(NAMES, 60, SEED);
+}
+
+#[test]
+fn power_cuts_while_a_wallet_pays_lose_no_payment() {
+    Scenario::Sending.run(NAMES, 100, SEED);
+}
+
+#[test]
+fn power_cuts_while_a_wallet_makes_keys_lose_none_that_it_showed() {
+    Scenario::Keys.run(NAMES, 60, SEED);
+}
+
+#[test]
+fn power_cuts_while_a_store_is_converted_leave_the_old_or_the_new() {
+    Scenario::Opening.run(NAMES, 60, SEED);
+}
