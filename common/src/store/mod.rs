@@ -18,6 +18,7 @@ use crate::block::{Body, EncodedBody, SealedHeader};
 use crate::consensus::CheckedBlock;
 use crate::difficulty::Work;
 use crate::encoding::{DecodeError, decode};
+use crate::files::FilesError;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
 use crate::rules::Rules;
@@ -38,8 +39,10 @@ pub use memory::MemoryStore;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory or its files cannot be used.
-    #[error("{path}: {source}")]
+    #[error("cannot {action} {path}: {}", crate::files::reason(path.as_ref(), source))]
     Io {
+        /// What was tried: a verb, and what of.
+        action: &'static str,
         /// Which file or directory.
         path: String,
         /// What the system said.
@@ -93,6 +96,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk failed, and not what is on it.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if crate::files::is_of_disk(source))
+    }
+
     /// A [`StoreError::Damaged`] with this description.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
@@ -106,6 +114,17 @@ impl StoreError {
     /// The tip was to be taken away although there is nothing below it.
     fn has_no_parent(tip: &BlockId) -> Self {
         Self::damaged(format!("the tip {tip} has no parent in the best chain"))
+    }
+}
+
+impl From<FilesError> for StoreError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Io { action, path, source } => {
+                Self::Io { action, path: path.display().to_string(), source }
+            }
+            error => Self::Database(Box::new(error)),
+        }
     }
 }
 

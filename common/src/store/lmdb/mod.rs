@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use heed::{MdbError, RwTxn};
 
 use super::{Read, Store, StoreError, Write};
+use crate::files;
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 
@@ -24,13 +25,14 @@ mod convert;
 mod environment;
 mod file_system;
 mod index;
+mod pages;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod values;
 
-use environment::Environment;
+use environment::{CheckPages, Environment};
 use tables::{Found, Tables};
 use transaction::Transaction;
 
@@ -53,6 +55,9 @@ struct Shared {
     environment: Environment,
 }
 
+/// A store is to be made where there is none.
+struct Create;
+
 /// The stores that are open in this process, by directory: LMDB forbids a process to open one twice.
 static OPEN: Mutex<BTreeMap<PathBuf, Weak<Shared>>> = Mutex::new(BTreeMap::new());
 
@@ -71,7 +76,15 @@ impl LmdbStore {
         if !environment::exists(directory) {
             return Ok(None);
         }
-        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, false)
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
+    }
+
+    /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
+    pub fn open_checked(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
+        if !environment::exists(directory) {
+            return Ok(None);
+        }
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::Always)
     }
 
     /// [`LmdbStore::open`] with a map that is at first no larger than this, a multiple of the page size.
@@ -80,8 +93,8 @@ impl LmdbStore {
         rules: &Rules,
         map_bytes: usize,
     ) -> Result<Self, StoreError> {
-        environment::create_directory(directory)?;
-        let store = Self::open_or_find_none(directory, rules, map_bytes, true)?;
+        files::create_directory(directory)?;
+        let store = Self::open_or_find_none(directory, rules, map_bytes, Some(Create), CheckPages::Always)?;
         store.ok_or_else(|| StoreError::damaged("the tables that were just created are missing"))
     }
 
@@ -94,7 +107,8 @@ impl LmdbStore {
         directory: &Path,
         rules: &Rules,
         map_bytes: usize,
-        create: bool,
+        create: Option<Create>,
+        check: CheckPages,
     ) -> Result<Option<Self>, StoreError> {
         file_system::is_local(directory)?;
         let directory = environment::canonical(directory)?;
@@ -104,12 +118,12 @@ impl LmdbStore {
             tables::same_network(&directory, shared.network, rules.network_id())?;
             return Ok(Some(Self(shared)));
         }
-        let environment = Environment::open(&directory, map_bytes)?;
+        let environment = Environment::open(&directory, map_bytes, check)?;
         let tables = loop {
             match Tables::open(&environment, rules)? {
                 Found::Store(tables) => break tables,
                 Found::Format1 => convert::from_format_1(&environment)?,
-                Found::Nothing if create => Tables::create(&environment, rules)?,
+                Found::Nothing if create.is_some() => Tables::create(&environment, rules)?,
                 Found::Nothing => return Ok(None),
             }
         };
