@@ -31,7 +31,7 @@ pub mod memory;
 mod tests;
 
 pub use activity::{Activity, Direction};
-pub(crate) use activity::{forget, record, watch};
+pub(crate) use activity::{allocated, entries, forget, record, watch};
 pub use lmdb::LmdbStore;
 pub use memory::MemoryStore;
 
@@ -203,6 +203,17 @@ pub struct TransactionPlace {
     pub index: u32,
 }
 
+/// How much a store keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Blocks of the tree, genesis included, on the best chain or not.
+    pub blocks: u64,
+    /// Their transactions.
+    pub transactions: u64,
+    /// Entries in the activity of watched addresses.
+    pub activity: u64,
+}
+
 /// What a transaction of the store, reading or writing, can be asked.
 pub trait Read {
     /// The last block of the best chain; genesis at first.
@@ -234,6 +245,13 @@ pub trait Read {
 
     /// Every account, addresses ascending, for audits and tests: `visit` is called once each.
     fn for_each_account(&self, visit: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError>;
+
+    /// Checks what is kept besides the ledger and the best chain: every block of the tree with its body, and every
+    /// index. Gives what there is, or a sentence about each damage, and may take seconds. A store in memory has
+    /// nothing that could be damaged.
+    fn check_tables(&self) -> Result<TableCounts, Vec<String>> {
+        Ok(TableCounts::default())
+    }
 
     /// The decoded body of a block of the tree; `None` for genesis.
     fn body(&self, id: &BlockId) -> Result<Option<Body>, StoreError> {

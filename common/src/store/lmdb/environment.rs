@@ -38,9 +38,9 @@ pub(super) enum Map {
 /// Keeps the map as it is. Bind it before the transaction, so that it is dropped after it.
 type MapGuard<'e> = RwLockReadGuard<'e, Map>;
 
-/// Whether the directory holds a database of any kind.
+/// Whether the directory holds a database of any kind. A file in which nothing is yet is none.
 pub(super) fn exists(directory: &Path) -> bool {
-    directory.join(DATA_FILE).exists()
+    directory.join(DATA_FILE).metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// The one path that all names of this directory lead to.
@@ -83,7 +83,7 @@ impl Environment {
     /// What LMDB would stumble over is found before it does ([`pages`]).
     pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
         let data = directory.join(DATA_FILE);
-        let new = data.metadata().map_or(0, |metadata| metadata.len()) == 0;
+        let new = !exists(directory);
         if !new {
             metas(&mut open_data(directory)?, directory)?;
         }
@@ -239,10 +239,15 @@ impl Environment {
     /// The sentence for an error of the environment as a whole, with the directory in it where the system
     /// is to blame (a full disk, a limit).
     pub(super) fn failed(&self, error: heed::Error) -> StoreError {
-        match error {
-            heed::Error::Io(source) => failed("write the chain in", &self.directory, source),
-            error => error.into(),
-        }
+        failed_in(&self.directory, error)
+    }
+}
+
+/// See [`Environment::failed`].
+pub(super) fn failed_in(directory: &Path, error: heed::Error) -> StoreError {
+    match error {
+        heed::Error::Io(source) => failed("write the chain in", directory, source),
+        error => error.into(),
     }
 }
 

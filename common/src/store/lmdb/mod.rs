@@ -21,16 +21,22 @@ use crate::files;
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 
+mod check;
 mod convert;
 mod environment;
 mod file_system;
 mod index;
 mod pages;
+mod salvage;
+mod swap;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod values;
+
+pub use salvage::Salvage;
+pub use swap::{Swap, SwapError};
 
 use environment::{CheckPages, Environment};
 use tables::{Found, Tables};
@@ -77,6 +83,11 @@ impl LmdbStore {
             return Ok(None);
         }
         Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
+    }
+
+    /// Whether the directory holds a database of any kind.
+    pub fn exists(directory: &Path) -> bool {
+        environment::exists(directory)
     }
 
     /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
