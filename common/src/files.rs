@@ -1,6 +1,6 @@
 //! Files that must survive: where a program's data lies, private directories, files that appear whole or not
-//! at all, and locks that die with their holder. Called by [`crate::key_store`], the wallet's outbox and the
-//! programs' edges.
+//! at all, and locks that die with their holder. Called by [`crate::store`], [`crate::key_store`], the wallet's outbox
+//! and the programs' edges.
 //!
 //! A file is written under a temporary name in its own directory, flushed to the disk, and only then given
 //! its name; the directory is flushed last. Whoever reads it sees the old file or the new one, also after
@@ -94,6 +94,10 @@ pub fn reason(path: &Path, error: &io::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// What whoever runs a program can do when [`is_of_disk`]. No sentence more exact holds for all of it.
+pub const DISK_HINT: &str = "make room there, see that it can be written, or choose another place with --data-dir, \
+                             and start again: what was stored before is intact";
 
 /// The room on a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -452,6 +456,49 @@ mod tests {
         fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         create_private_directory(&directory).unwrap();
         assert_eq!(mode(&directory), 0o700);
+    }
+
+    #[test]
+    fn directories_are_made_also_by_several_at_once_and_a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, start) = (root.path().join("a/b/c"), Barrier::new(4));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    create_directory(&directory).unwrap();
+                });
+            }
+        });
+        assert!(directory.is_dir());
+        create_directory(&directory).unwrap();
+        create_directory(Path::new("")).unwrap_err();
+        let file = directory.join("file");
+        create_new(&file, b"1").unwrap();
+        for path in [file.clone(), file.join("d")] {
+            let error = create_directory(&path).unwrap_err();
+            assert!(error.to_string().contains("file") && !error.is_of_disk(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_is_told_from_what_was_asked_wrongly() {
+        let io = |number| {
+            let source = io::Error::from_raw_os_error(number);
+            FilesError::Io { action: "write", path: std::env::temp_dir().join("no/such/file"), source }
+        };
+        // Linux' numbers for EIO, EACCES, EFBIG, ENOSPC, EROFS, EDQUOT.
+        #[cfg(target_os = "linux")]
+        {
+            assert!([5, 13, 27, 28, 30, 122].into_iter().all(|number| io(number).is_of_disk()));
+            assert!([28, 122].into_iter().all(|number| io(number).to_string().ends_with(" are free")));
+            assert!(!io(5).to_string().contains("free"));
+        }
+        assert!(!io(2).is_of_disk() && io(2).is_not_found());
+        assert_eq!(
+            [0, 1023, 1024, 12 << 10, 64 << 20, 3 << 40].map(size),
+            ["0 B", "1023 B", "1.0 KiB", "12 KiB", "64 MiB", "3.0 TiB"]
+        );
     }
 
     #[test]

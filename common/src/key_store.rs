@@ -216,5 +216,6 @@ impl KeyStore {
     }
 }
 
+mod check;
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,17 @@ pub enum RepairError {
     Store(#[from] StoreError),
 }
 
+impl RepairError {
+    /// Whether the disk failed, and not what is on it.
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Swap(SwapError::Files(error)) => error.is_of_disk(),
+            Self::Store(error) => error.is_of_disk(),
+            _ => false,
+        }
+    }
+}
+
 impl From<ChainError> for RepairError {
     fn from(error: ChainError) -> Self {
         match error {

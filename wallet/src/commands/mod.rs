@@ -8,3 +8,4 @@ pub mod send;
 pub mod sync;
 #[cfg(test)]
 pub mod testing;
+pub mod verify;

@@ -13,6 +13,7 @@
 mod announcements;
 mod convergence;
 mod crashes;
+mod disk;
 mod harness;
 mod payments;
 mod regressions;

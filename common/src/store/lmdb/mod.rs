@@ -7,6 +7,16 @@
 //!   formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
+//! - `pages` checks the structure of a file before LMDB follows it, `check` whether the tables agree; `salvage` finds
+//!   blocks in a file that is damaged, `swap` puts a rebuilt one into its place.
+//!
+//! LMDB's pages have no checksums. What they hold proves itself: headers and bodies have a checksum each, which is
+//! verified whenever one is read, so that a damaged block is never served or applied; a header's id and a body's
+//! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
+//! opened, unless it is large and a command only wants to look something up; a file that is too short always is.
+//! Indexes and accounts are checked by replaying the blocks ([`crate::chain::verify`]). What a disk does to pages
+//! while they are in use nobody can check: the system ends a program whose map it cannot read.
+//!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
 //! state of the last write behind, and no lock.
 

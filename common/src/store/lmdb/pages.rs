@@ -594,3 +594,6 @@ pub(super) fn possible_nodes(bytes: &[u8]) -> Vec<Node<'_>> {
     places.dedup();
     places.into_iter().filter_map(|at| Node::read(bytes, at, true)).collect()
 }
+
+#[cfg(test)]
+mod tests;
