@@ -16,9 +16,9 @@ use crate::store::lmdb::SwapError;
 use crate::testing::StandIn;
 
 /// How many bytes are changed, one at a time.
-const FLIPS: u64 = 420;
+const FLIPS: u64 = 300;
 /// Flips a child takes on.
-const FLIPS_A_CHILD: u64 = 105;
+const FLIPS_A_CHILD: u64 = 150;
 /// Says to [`in_another_process`] what to do.
 const CHILD: &str = "FARTHING_TEST_DAMAGE";
 const DATA_FILE: &str = "data.mdb";
@@ -88,7 +88,12 @@ fn original(rules: &Arc<Rules>, branch: &Branch, side: &Branch) -> (Vec<u8>, [Co
 
 /// Opens, verifies and repairs a store that holds these bytes, and checks what comes of it. Gives whether damage
 /// was found, and how many blocks the repair saved.
-fn survives(bytes: &[u8], rules: &Arc<Rules>, branch: &Branch, whole: &[Content; 2]) -> (bool, usize) {
+fn survives(
+    bytes: &[u8],
+    rules: &Arc<Rules>,
+    [branch, side]: [&Branch; 2],
+    whole: &[Content; 2],
+) -> (bool, usize) {
     let root = tempfile::tempdir().expect("the system has room");
     let directory = root.path();
     let data = directory.join(DATA_FILE);
@@ -130,7 +135,9 @@ fn survives(bytes: &[u8], rules: &Arc<Rules>, branch: &Branch, whole: &[Content;
     assert_eq!(verified.expect("it is sound now").expect("it is there").audit.tip, tip);
     let store = LmdbStore::open_existing(directory, rules).expect("it is sound").expect("it is there");
     let content = content(&Chain::new(rules.clone(), store), branch);
-    assert!(whole[0].best.starts_with(&content.best), "it is another chain");
+    // Without one of its early blocks the branch has less work than the one beside it.
+    let is_of = |branch: &Branch| branch.ids().iter().zip(&content.best).all(|(id, (got, _))| id == got);
+    assert!(whole[0].best.starts_with(&content.best) || is_of(side), "it is another chain");
     (true, content.best.len())
 }
 
@@ -165,7 +172,7 @@ fn in_another_process() {
     let (mut found, mut saved) = (0, 0);
     let mut survives = |what: String, bytes: &[u8]| {
         let _ = writeln!(std::io::stderr(), "{what}");
-        let (damaged, blocks) = survives(bytes, &rules, &branch, &whole);
+        let (damaged, blocks) = survives(bytes, &rules, [&branch, &side], &whole);
         found += u64::from(damaged);
         saved += blocks;
     };
