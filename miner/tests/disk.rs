@@ -14,8 +14,11 @@ use std::process::Command;
 use common::files::{DataDirectory, Program};
 use common::rules::Rules;
 use common::settings::rules_to_toml;
+use common::store::{LmdbStore, Store, StoreError};
+use common::time::Height;
+use common::wire::Request;
 
-use harness::{Miner, Ports, output, status, status_beyond};
+use harness::{Miner, Ports, ask, output, status, status_beyond};
 
 /// Rules under which many blocks a second are found, whatever the machine, and the chain grows fast.
 fn busy(name: &str) -> Rules {
@@ -170,8 +173,8 @@ fn a_log_that_cannot_be_written_does_not_end_mining() {
     let store = data.program(Program::Miner, &rules.name, &rules.network_id());
     let deadline = std::time::Instant::now() + harness::AT_MOST;
     let height = || {
-        let store = common::store::LmdbStore::open_existing(&store, &rules).unwrap()?;
-        let tip = common::store::Store::read(&store, |reader| reader.tip());
+        let store = LmdbStore::open_existing(&store, &rules).unwrap()?;
+        let tip = store.read(|reader| reader.tip());
         Some(tip.unwrap().height.get())
     };
     while height().is_none_or(|height| height < 3) {
@@ -228,4 +231,48 @@ fn a_damaged_store_is_found_named_and_repaired_and_what_is_lost_is_mined_on() {
     assert_eq!(verify(&[]).0, Some(0));
     let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
     miner.wait_for("found block");
+}
+
+/// What the block server met was told to the caller, and to nobody else.
+#[test]
+fn a_damaged_block_that_somebody_asks_for_is_not_served_and_ends_the_miner_with_a_hint() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let (rules, network) = (busy("serve"), directory.path().join("network.toml"));
+    fs::write(&network, rules_to_toml(&rules)).unwrap();
+    let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+    miner.wait_for("found block 5 ");
+    miner.signal("TERM");
+    assert_eq!(miner.exit_code(), Some(0));
+    let directory_of_store =
+        DataDirectory::new(directory.path()).program(Program::Miner, &rules.name, &rules.network_id());
+    let (id, body) = {
+        let store = LmdbStore::open_existing(&directory_of_store, &rules).unwrap().unwrap();
+        let body = store.read(|reader| {
+            let id = reader.best_at(Height::new(2))?.unwrap();
+            Ok::<_, StoreError>((id, reader.encoded_body(&id)?.unwrap().into_owned()))
+        });
+        body.unwrap()
+    };
+    let checksum_and_body = {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(id.as_bytes());
+        hasher.update(&body);
+        [&hasher.finalize().to_be_bytes()[..], &body].concat()
+    };
+    let file = directory_of_store.join("data.mdb");
+    let mut bytes = fs::read(&file).unwrap();
+    let length = checksum_and_body.len();
+    let places: Vec<usize> =
+        (0..bytes.len() - length).filter(|place| bytes[*place..][..length] == checksum_and_body).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|place| bytes[place + 20] ^= 1);
+    fs::write(&file, &bytes).unwrap();
+    let mut miner = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    let place = miner.block_server();
+    // The caller is hung up on, which `ask` does not expect.
+    let asked = std::thread::spawn(move || ask(place, Request::GetBlocks { ids: vec![id] })).join();
+    assert!(asked.is_err());
+    assert!(miner.wait_for("error: ").contains("does not match its checksum"));
+    assert!(miner.wait_for("hint: ").contains("miner verify --repair"));
+    assert_eq!(miner.exit_code(), Some(1));
 }

@@ -64,6 +64,7 @@ fn on_a_full_or_read_only_disk_commands_change_nothing_and_say_why() {
     let ballast = home.root.join("ballast");
     let mut file = fs::File::create(&ballast).expect("there is room");
     while file.write_all(&[0; 4096]).is_ok() {}
+    drop(file);
     disk_failed(&home.try_wallet(&["new-address", "bob"]), "of 4.0 MiB are free");
     disk_failed(&home.try_wallet(&["send", "mining_rewards", "1", "mining_rewards"]), "of 4.0 MiB are free");
     unchanged();

@@ -158,7 +158,7 @@ fn flipped(file: &[u8], flip: u64) -> (usize, Vec<u8>) {
         _ => page * 4096 + at % 4096,
     } as usize;
     let mut flipped = file.to_vec();
-    flipped[place] ^= if flip % 3 == 0 { 0xff } else { 1 << (number(flip + 20_000) % 8) };
+    flipped[place] ^= if flip.is_multiple_of(3) { 0xff } else { 1 << (number(flip + 20_000) % 8) };
     (place, flipped)
 }
 

@@ -53,7 +53,7 @@ fn database(commits: u64, seed: u64, mut look: impl FnMut(&[u8])) {
                     }
                 }
                 _ => {
-                    let length = if random % 11 == 0 { 20_000 } else { 1_500 };
+                    let length = if random.is_multiple_of(11) { 20_000 } else { 1_500 };
                     table
                         .put(&mut txn, &key, &vec![commit as u8; number(random + 1) as usize % length])
                         .unwrap();
