@@ -1,6 +1,6 @@
 //! Files that must survive: where a program's data lies, private directories, files that appear whole or not
-//! at all, and locks that die with their holder. Called by [`crate::key_store`], the wallet's outbox and the
-//! programs' edges.
+//! at all, and locks that die with their holder. Called by [`crate::store`], [`crate::key_store`], the wallet's outbox
+//! and the programs' edges.
 //!
 //! A file is written under a temporary name in its own directory, flushed to the disk, and only then given
 //! its name; the directory is flushed last. Whoever reads it sees the old file or the new one, also after
@@ -25,7 +25,7 @@ const FOLDER: &str = "farthing";
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The system refused.
-    #[error("cannot {action} {path}: {source}", path = path.display())]
+    #[error("cannot {action} {path}: {}", reason(path, source), path = path.display())]
     Io {
         /// What was tried: a verb.
         action: &'static str,
@@ -73,20 +73,123 @@ impl FilesError {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether the disk failed, and not who asked.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if is_of_disk(source))
+    }
+
     /// Whether the file is not there at all.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
-/// Makes a directory, with its parents, that only its owner may look into (0700). One that exists is
-/// narrowed to that.
-pub fn create_private_directory(path: &Path) -> Result<(), FilesError> {
+/// Linux' number for an input or output error, which has no [`io::ErrorKind`] of its own.
+const INPUT_OUTPUT_ERROR: i32 = 5;
+
+/// Whether it is the disk that failed: full, over a quota, not writable, or broken.
+pub fn is_of_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    let broken = cfg!(unix) && error.raw_os_error() == Some(INPUT_OUTPUT_ERROR);
+    // A file that may not grow is as good as a full disk.
+    let kinds = [StorageFull, QuotaExceeded, ReadOnlyFilesystem, PermissionDenied, FileTooLarge];
+    broken || kinds.contains(&error.kind())
+}
+
+/// What the system said of a path; if it wanted for room, with how much there is.
+pub fn reason(path: &Path, error: &io::Error) -> String {
+    use io::ErrorKind::*;
+    let room = matches!(error.kind(), StorageFull | QuotaExceeded).then(|| Space::of(path)).flatten();
+    match room {
+        Some(Space { free, total }) => format!("{error}; {} of {} are free", size(free), size(total)),
+        None => error.to_string(),
+    }
+}
+
+/// What whoever runs a program can do when [`is_of_disk`]. No sentence more exact holds for all of it.
+pub const DISK_HINT: &str = "make room there, see that it can be written, or choose another place with --data-dir, \
+                             and start again: what was stored before is intact";
+
+/// The room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// The bytes that this user may still write.
+    pub free: u64,
+    /// All bytes.
+    pub total: u64,
+}
+
+impl Space {
+    /// The room where this path is, or would be. `None` where the system does not tell.
+    pub fn of(path: &Path) -> Option<Self> {
+        #[cfg(target_os = "linux")]
+        {
+            let existing = path.ancestors().find(|ancestor| ancestor.exists())?;
+            let status = rustix::fs::statvfs(existing).ok()?;
+            let bytes = |blocks: u64| blocks.saturating_mul(status.f_frsize);
+            Some(Self { free: bytes(status.f_bavail), total: bytes(status.f_blocks) })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = path;
+            None
+        }
+    }
+}
+
+/// A number of bytes for people: `12 KiB`, `3.4 GiB`.
+pub fn size(bytes: u64) -> String {
+    let mut amount = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for larger in units {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, larger);
+    }
+    if amount < 10.0 && unit != "B" { format!("{amount:.1} {unit}") } else { format!("{amount:.0} {unit}") }
+}
+
+/// Makes a directory, with its parents, that only its owner may look into (0700); one that exists stays as it is.
+/// When this returns its name is as durable as what will be in it: a file that was flushed is lost all the same if
+/// the power fails before the directories on the way to it are.
+pub fn create_directory(path: &Path) -> Result<(), FilesError> {
+    let failed = FilesError::io("create the directory", path);
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| is_missing(ancestor)).collect();
+    // Whoever made the last of those that exist may have been killed before it was flushed.
+    let existing = path.ancestors().nth(missing.len());
+    if let Some(existing) = existing.filter(|existing| !existing.as_os_str().is_empty()) {
+        flush_directory_of(existing)?;
+    }
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(FilesError::io("create the directory", path))?;
+    for directory in missing.into_iter().rev() {
+        match builder.create(directory) {
+            // Another process was faster; it may not have come to this.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(error)),
+            Ok(()) => {}
+        }
+        flush_directory_of(directory)?;
+    }
+    if !path.is_dir() {
+        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    }
+    Ok(())
+}
+
+/// Whether there is nothing of this name, not even a link that leads nowhere. The empty path is the directory that
+/// a relative one begins in.
+fn is_missing(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+        && path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Makes a directory like [`create_directory`]. One that exists is narrowed to its owner (0700).
+pub fn create_private_directory(path: &Path) -> Result<(), FilesError> {
+    create_directory(path)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -245,14 +348,18 @@ impl Drop for Temporary {
 }
 
 /// Makes the names in the directory of `path` durable.
-fn flush_directory_of(path: &Path) -> Result<(), FilesError> {
+pub fn flush_directory_of(path: &Path) -> Result<(), FilesError> {
     // Only Unix opens directories as files; elsewhere the file system's journal has to do.
     #[cfg(unix)]
     {
         let directory = directory_of(path);
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(FilesError::io("flush the directory", directory))?;
+        match File::open(directory).and_then(|directory| directory.sync_all()) {
+            // What is not this user's to look into, such as where home directories are, it was not who changed.
+            // Some file systems have directories that need no flushing, and say so.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {}
+            flushed => flushed.map_err(FilesError::io("flush the directory", directory))?,
+        }
     }
     #[cfg(not(unix))]
     let _ = path;
@@ -399,6 +506,49 @@ mod tests {
         fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         create_private_directory(&directory).unwrap();
         assert_eq!(mode(&directory), 0o700);
+    }
+
+    #[test]
+    fn directories_are_made_also_by_several_at_once_and_a_file_in_the_way_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let (directory, start) = (root.path().join("a/b/c"), Barrier::new(4));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    create_directory(&directory).unwrap();
+                });
+            }
+        });
+        assert!(directory.is_dir());
+        create_directory(&directory).unwrap();
+        create_directory(Path::new("")).unwrap_err();
+        let file = directory.join("file");
+        create_new(&file, b"1").unwrap();
+        for path in [file.clone(), file.join("d")] {
+            let error = create_directory(&path).unwrap_err();
+            assert!(error.to_string().contains("file") && !error.is_of_disk(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_disk_does_is_told_from_what_was_asked_wrongly() {
+        let io = |number| {
+            let source = io::Error::from_raw_os_error(number);
+            FilesError::Io { action: "write", path: std::env::temp_dir().join("no/such/file"), source }
+        };
+        // Linux' numbers for EIO, EACCES, EFBIG, ENOSPC, EROFS, EDQUOT.
+        #[cfg(target_os = "linux")]
+        {
+            assert!([5, 13, 27, 28, 30, 122].into_iter().all(|number| io(number).is_of_disk()));
+            assert!([28, 122].into_iter().all(|number| io(number).to_string().ends_with(" are free")));
+            assert!(!io(5).to_string().contains("free"));
+        }
+        assert!(!io(2).is_of_disk() && io(2).is_not_found());
+        assert_eq!(
+            [0, 1023, 1024, 12 << 10, 64 << 20, 3 << 40].map(size),
+            ["0 B", "1023 B", "1.0 KiB", "12 KiB", "64 MiB", "3.0 TiB"]
+        );
     }
 
     #[test]

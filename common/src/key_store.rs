@@ -392,5 +392,6 @@ fn in_file<T>(path: &Path, outcome: Result<T, KeyError>) -> Result<T, KeyStoreEr
     outcome.map_err(|error| KeyStoreError::Key { path: path.to_owned(), error })
 }
 
+mod check;
 #[cfg(test)]
 mod tests;

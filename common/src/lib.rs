@@ -6,11 +6,10 @@
 //!    side by side;
 //! 2. data: [`transaction`], [`block`], [`merkle`], [`rules`], [`difficulty`], [`signature`], [`keys`];
 //! 3. validity: [`consensus`], then [`ledger`];
-//! 4. state: [`store`], [`chain`];
+//! 4. state: [`files`], [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
 //!    [`driver`] (the event loop that joins the two);
-//! 6. for the programs' edges: [`settings`], [`files`], [`passphrase`], [`key_store`], [`process`],
-//!    [`text`].
+//! 6. for the programs' edges: [`settings`], [`passphrase`], [`key_store`], [`process`], [`text`].
 //!
 //! What every byte means is written in [`protocol`].
 //!

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use common::settings::CommonFlags;
 
+/// What `--help` ends with.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, failed or damaged; 2 asked wrongly; 3 the disk failed.";
+
 /// Hears payments, mines blocks, and serves the chain, until Ctrl-C.
 #[derive(Debug, Parser)]
-#[command(name = "miner", version, about, max_term_width = 100)]
+#[command(name = "miner", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     flags: CommonFlags,
@@ -49,6 +53,12 @@ pub enum Command {
         #[arg(long, value_name = "N", default_value_t = 6,
               value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
+    },
+    /// Check everything that is kept on the disk: every page, block, signature, account and key
+    Verify {
+        /// If the chain is damaged, rebuild it from what is sound; the damaged one is kept aside
+        #[arg(long)]
+        repair: bool,
     },
     /// Measure how fast this machine mines, and how long a block takes it
     Bench,

@@ -24,6 +24,9 @@ pub fn start(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
+        // A log that cannot be written, on a disk that is full, is no reason to stop: this would say so on the
+        // same stream, and panic when that fails too.
+        .log_internal_errors(false)
         .event_format(Lines { colours })
         .init();
 }

@@ -1,7 +1,7 @@
 //! The farthing miner: it hears payments, mines blocks, and serves the chain.
 //!
-//! [`cli`] says what can be asked; [`run`] is what happens without a subcommand, [`networks`] and [`bench`]
-//! answer the subcommands of these names. Here a failure becomes a sentence and an exit code.
+//! [`cli`] says what can be asked; [`run`] is what happens without a subcommand, [`networks`], [`bench`] and
+//! [`verify`] answer the subcommands of these names. Here a failure becomes a sentence and an exit code.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -22,6 +22,7 @@ mod log;
 mod networks;
 mod program;
 mod run;
+mod verify;
 mod words;
 
 use cli::{Cli, Command};
@@ -60,6 +61,7 @@ fn answer(cli: Cli) -> Result<(), MinerError> {
     let parameters = flags.load(environment())?;
     match command {
         None => run::run(parameters, &Passphrases::from_flag(passphrase_file)),
+        Some(Command::Verify { repair }) => print(&verify::verify(&parameters, repair)?),
         Some(Command::Bench) => print(&bench::bench(&parameters)?),
         Some(Command::Rules) => print(&rules(&parameters)),
         Some(Command::Networks { join: None, seconds }) => {

@@ -78,7 +78,7 @@ pub fn run(Loaded { settings, rules, notes }: Loaded, passphrases: &Passphrases)
 }
 
 /// Makes the directory, and sees to it that one miner at most works in it.
-fn lock(directory: &Path, network: &str) -> Result<FileLock, MinerError> {
+pub fn lock(directory: &Path, network: &str) -> Result<FileLock, MinerError> {
     files::create_private_directory(directory)?;
     FileLock::try_acquire(&directory.join(LOCK_FILE))?.ok_or_else(|| MinerError::AlreadyRunning {
         network: network.to_owned(),

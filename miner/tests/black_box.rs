@@ -1,5 +1,6 @@
 //! The built miner from outside: its flags, its log, its exit codes, and its block server.
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod harness;
 
 use std::fs;

@@ -13,9 +13,13 @@ use crate::wallet::{ParsePartyError, Party};
 /// How many confirmed payments `wallet history` shows unless told otherwise: some screens full.
 const HISTORY_LIMIT: &str = "100";
 
+/// What `--help` ends with.
+const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, failed or damaged; 2 asked wrongly; 3 the disk failed.";
+
 /// Keys, payments, and a verified copy of the chain.
 #[derive(Debug, Parser)]
-#[command(name = "wallet", version, about, max_term_width = 100)]
+#[command(name = "wallet", version, about, max_term_width = 100, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     pub flags: CommonFlags,
@@ -70,6 +74,12 @@ pub enum Command {
         /// End when everything that the network has is here
         #[arg(long)]
         once: bool,
+    },
+    /// Check everything that is kept on the disk: keys, payments, and every part of the chain
+    Verify {
+        /// If the chain is damaged, rebuild it from what is sound; the damaged one is kept aside
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what was paid, received and mined, oldest first
     History {

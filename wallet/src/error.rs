@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
+use common::chain::RepairError;
 use common::driver::DriverError;
-use common::files::FilesError;
+use common::files::{self, FilesError};
 use common::hash::TransactionId;
 use common::key_store::{KeyName, KeyStoreError};
 use common::net::BroadcastError;
@@ -19,6 +20,8 @@ use common::store::StoreError;
 const REFUSED: u8 = 1;
 /// The exit code when what the user gave is malformed or unknown.
 const USAGE: u8 = 2;
+/// The exit code when the disk failed: full, not writable, broken.
+const DISK: u8 = 3;
 
 /// Why a command does not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,10 @@ pub enum WalletError {
     PaymentExpired { id: TransactionId },
     #[error(transparent)]
     Driver(#[from] DriverError),
+    #[error("{what} in {} is damaged", place.display())]
+    Unsound { what: &'static str, place: PathBuf },
+    #[error(transparent)]
+    Repair(#[from] RepairError),
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: std::io::Error },
 }
@@ -87,9 +94,11 @@ fn taken_up(balance: Amount, pending: Amount, payments: usize) -> String {
 }
 
 impl WalletError {
-    /// 2 when what the user gave is malformed or unknown, 1 for everything that was refused or failed.
+    /// 2 when what the user gave is malformed or unknown, 3 when the disk failed, 1 for everything else that was
+    /// refused or failed.
     pub fn exit_code(&self) -> u8 {
         match self {
+            _ if self.is_of_disk() => DISK,
             Self::Settings(error) if error.is_about_input() => USAGE,
             Self::UnknownAddress { .. }
             | Self::ZeroAmount
@@ -111,7 +120,19 @@ impl WalletError {
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
             | Self::Driver(_)
+            | Self::Unsound { .. }
+            | Self::Repair(_)
             | Self::System { .. } => REFUSED,
+        }
+    }
+
+    fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
+            Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
+            Self::Repair(error) => error.is_of_disk(),
+            Self::System { source, .. } => files::is_of_disk(source),
+            _ => false,
         }
     }
 
@@ -133,11 +154,14 @@ impl WalletError {
             Self::Keys(KeyStoreError::NotEncrypted { .. }) => {
                 Some("`wallet encrypt NAME` puts it under a passphrase")
             }
-            Self::Store(StoreError::Damaged { .. })
-            | Self::Driver(DriverError::Store(StoreError::Damaged { .. })) => Some(
-                "the chain can be fetched again: move the folder wallet of the data directory away and run \
-                 `wallet sync`; keys and payments are in other folders",
+            Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. })
+            | Self::Driver(DriverError::Store(StoreError::Damaged { .. }))
+            | Self::Unsound { what: "the chain", .. } => Some(
+                "`wallet verify --repair` rebuilds the chain from what is sound; `wallet sync` fetches the rest, \
+                 and keys and payments are in other folders",
             ),
+            Self::Unsound { .. } => Some("copy it back from where you have a copy of it"),
+            _ if self.is_of_disk() => Some(files::DISK_HINT),
             Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. })) => {
                 Some("another port: --set status_broadcast_port=…, the same on all machines of the network")
             }

@@ -102,6 +102,9 @@ fn run(cli: Cli) -> Result<(), WalletError> {
                 false => return Ok(()),
             }
         }
+        Command::Verify { repair } => {
+            commands::verify::verify(&parameters, repair, &mut |note| print_note(note))?
+        }
         Command::Sync { once } => {
             let until = if once { Until::CaughtUp } else { Until::Interrupted };
             commands::sync::follow(&parameters, until, &mut notes)?

@@ -5,15 +5,17 @@ use std::convert::Infallible;
 
 use super::Chain;
 use crate::address::Address;
+use crate::block::{EncodedBlock, EncodedBody, SealedHeader};
 use crate::consensus::{
-    Ancestors, BodyError, CheckedBlock, HeaderError, NothingKnown, TransactionError, check_body, check_header,
+    Ancestors, BodyError, CheckedBlock, HeaderError, NothingKnown, Parallelism, TransactionError,
+    check_encoded_body, check_header,
 };
 use crate::difficulty::Work;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::{self, Account, Accounts, LedgerError};
 use crate::rules::Rules;
 use crate::signature::SignatureVerifier;
-use crate::store::{Read, Store, StoreError, Tip};
+use crate::store::{self, Activity, Read, Store, StoreError, Tip};
 use crate::time::Height;
 
 /// What an audit went through.
@@ -53,6 +55,8 @@ pub enum AuditError {
     AboveTip { height: Height },
     #[error("{address} has {} and sent {} payments; by the blocks it has {} and sent {}", got.balance, got.nonce, expected.balance, expected.nonce)]
     Account { address: Address, got: Account, expected: Account },
+    #[error("the history of {address} is not what the blocks hold of it")]
+    Activity { address: Address },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -66,16 +70,25 @@ impl<S: Store> Chain<S> {
     /// costs it disk space, for the store reuses nothing that was replaced since. The ledger of its own is in
     /// memory: about 100 bytes an account.
     pub fn audit(&self, verifier: &dyn SignatureVerifier) -> Result<Audit, AuditError> {
-        self.store.read(|reader| {
-            Replay {
-                reader,
-                rules: &self.rules,
-                network: &self.network,
-                verifier,
-                ledger: MapLedger::genesis(&self.rules),
-            }
-            .run()
-        })
+        self.store.read(|reader| self.audit_state(reader, verifier, &mut |_, _| ()))
+    }
+
+    /// The same of one state of the store; `progress` is told which block of how many is looked at.
+    pub(super) fn audit_state(
+        &self,
+        reader: &dyn Read,
+        verifier: &dyn SignatureVerifier,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Audit, AuditError> {
+        let watched = reader.watched()?;
+        let mut activity: BTreeMap<Address, Vec<Activity>> =
+            watched.iter().map(|address| (*address, Vec::new())).collect();
+        for (address, entry) in store::allocated(&self.rules, &watched) {
+            activity.entry(address).or_default().push(entry);
+        }
+        let ledger = MapLedger::genesis(&self.rules);
+        let (rules, network) = (&*self.rules, &self.network);
+        Replay { reader, rules, network, verifier, progress, ledger, watched, activity }.run()
     }
 }
 
@@ -85,7 +98,10 @@ struct Replay<'a> {
     rules: &'a Rules,
     network: &'a NetworkId,
     verifier: &'a dyn SignatureVerifier,
+    progress: &'a mut dyn FnMut(u64, u64),
     ledger: MapLedger,
+    watched: Vec<Address>,
+    activity: BTreeMap<Address, Vec<Activity>>,
 }
 
 impl Replay<'_> {
@@ -98,6 +114,7 @@ impl Replay<'_> {
             return Err(AuditError::MissingBlock { height: Height::GENESIS });
         }
         for height in (1..=tip.height.get()).map(Height::new) {
+            (self.progress)(height.get(), tip.height.get());
             let id = self.reader.best_at(height)?.ok_or(AuditError::MissingBlock { height })?;
             let record = self.reader.record(&id)?.ok_or(AuditError::MissingBlock { height })?;
             let header = record.header.header;
@@ -110,7 +127,7 @@ impl Replay<'_> {
             if record.work != work {
                 return Err(AuditError::Work { height, id });
             }
-            let block = self.body(&ancestors, height, id)?;
+            let block = self.body(&ancestors, record.header, id)?;
             self.apply(&block)?;
             transactions += block.entries().len() as u64;
             ancestors = ancestors.of_child(&header, id);
@@ -122,15 +139,28 @@ impl Replay<'_> {
         if self.reader.best_at(tip.height.next())?.is_some() {
             return Err(AuditError::AboveTip { height: tip.height.next() });
         }
+        for (address, expected) in &self.activity {
+            let got = self.reader.activity(address, usize::MAX)?;
+            if !got.iter().rev().eq(expected) {
+                return Err(AuditError::Activity { address: *address });
+            }
+        }
         let accounts = self.compare_accounts()?;
         Ok(Audit { tip, transactions, accounts })
     }
 
     /// A block whose header was checked, with its body checked too.
-    fn body(&self, ancestors: &Ancestors, height: Height, id: BlockId) -> Result<CheckedBlock, AuditError> {
-        let stored = self.reader.checked_block(&id)?.ok_or(AuditError::MissingBlock { height })?;
-        let parent_time = ancestors.parent.time;
-        check_body(self.rules, self.network, parent_time, stored.to_block(), &NothingKnown, self.verifier)
+    fn body(
+        &self,
+        ancestors: &Ancestors,
+        header: SealedHeader,
+        id: BlockId,
+    ) -> Result<CheckedBlock, AuditError> {
+        let (height, time) = (header.header.height, ancestors.parent.time);
+        let body = self.reader.encoded_body(&id)?.ok_or(AuditError::MissingBlock { height })?;
+        let body = EncodedBody::decode(body.into_owned()).map_err(StoreError::from)?;
+        let (block, cores) = (EncodedBlock { header, body }, Parallelism::AllCores);
+        check_encoded_body(self.rules, self.network, time, block, &NothingKnown, self.verifier, cores)
             .map_err(|error| AuditError::Body { height, id, error })
     }
 
@@ -141,6 +171,9 @@ impl Replay<'_> {
             LedgerError::Inconsistent { .. } => AuditError::Overflow { height, id },
             LedgerError::Accounts(never) => match never {},
         })?;
+        for (address, entry) in store::entries(block, &self.watched) {
+            self.activity.entry(address).or_default().push(entry);
+        }
         for (index, transaction) in block.entries().iter().enumerate() {
             let found = self.reader.find_transaction(&transaction.id())?;
             if found

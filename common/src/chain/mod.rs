@@ -17,11 +17,15 @@ use crate::time::Height;
 
 mod audit;
 mod query;
+mod repair;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use audit::{Audit, AuditError};
 pub use query::{MAX_HEADERS, MAX_LOCATOR, ancestors_of, headers_after, locator};
+pub use repair::{RepairError, Repaired, repair};
+pub use verify::{Verified, VerifyError, verify};
 
 /// The best chain changed: these blocks left it, those joined it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use crate::time::Height;
 
 mod activity;
 mod audit;
+mod damage;
 mod invalid;
 mod order;
 mod query;

@@ -123,6 +123,8 @@ pub struct Dropped {
 /// What comes to the loop and is waited for.
 enum Event {
     Input(Input),
+    /// Who serves blocks has found the store damaged.
+    StoreFailed(StoreError),
     /// A caller's request, and where its answer goes.
     Request {
         input: Input,
@@ -359,6 +361,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     fn take(&mut self, event: Event) -> Result<(), DriverError> {
         let input = match event {
             Event::Input(input) => input,
+            Event::StoreFailed(error) => return Err(error.into()),
             Event::Request { input, connection, answer } => {
                 self.answers.insert(connection, answer);
                 input

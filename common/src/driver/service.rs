@@ -37,17 +37,22 @@ impl<S: Store> ChainService<S> {
     }
 
     fn ask_chain(&self, request: Request) -> Answer {
-        let (store, rules) = (self.store.clone(), self.rules.clone());
+        let (store, rules, events) = (self.store.clone(), self.rules.clone(), self.events.clone());
         if let Request::GetBlocks { ids } = request {
             // Each in a transaction of its own: a slow caller keeps no old state of the store alive.
             let mut ids = ids.into_iter();
             return Answer::Frames(Box::new(move |bytes| {
                 let id = ids.next()?;
-                Some(store.read(|reader| serve::block(reader, &id, bytes)).map_err(fault))
+                Some(
+                    store
+                        .read(|reader| serve::block(reader, &id, bytes))
+                        .map_err(|error| fault(&events, error)),
+                )
             }));
         }
         Answer::blocking(move || {
-            let answer = store.read(|reader| serve::answer(reader, &rules, &request)).map_err(fault)?;
+            let answer = store.read(|reader| serve::answer(reader, &rules, &request));
+            let answer = answer.map_err(|error| fault(&events, error))?;
             answer.ok_or_else(|| Fault("the request is not about the chain".to_owned()))
         })
     }
@@ -101,6 +106,12 @@ impl<S: Store> Service for ChainService<S> {
     }
 }
 
-fn fault(error: StoreError) -> Fault {
-    Fault(error.to_string())
+/// What a caller is told. Of a store that is damaged, or a disk that fails, the loop has to know too: it ends, and
+/// the user is told what to do. That the loop is too busy to hear is no harm: the next caller finds it as well.
+fn fault(events: &mpsc::Sender<Event>, error: StoreError) -> Fault {
+    let fault = Fault("its store failed".to_owned());
+    if matches!(error, StoreError::Damaged { .. }) || error.is_of_disk() {
+        let _ = events.try_send(Event::StoreFailed(error));
+    }
+    fault
 }

@@ -66,7 +66,7 @@ impl Activity {
 }
 
 /// The entries that a block makes for these addresses.
-fn entries(block: &CheckedBlock, watched: &[Address]) -> Vec<(Address, Activity)> {
+pub(crate) fn entries(block: &CheckedBlock, watched: &[Address]) -> Vec<(Address, Activity)> {
     let (height, time) = (block.height(), block.header().header.time);
     let mut entries = Vec::new();
     for (index, entry) in block.entries().iter().enumerate() {
@@ -204,21 +204,8 @@ fn begin_to_watch(
     for address in addresses {
         writer.watch(address)?;
     }
-    for (address, amount) in rules.alloc.iter().filter(|(address, _)| addresses.contains(address)) {
-        writer.put_activity(
-            address,
-            &Activity {
-                height: Height::GENESIS,
-                index: 0,
-                time: rules.genesis_time,
-                transaction: None,
-                from: None,
-                to: *address,
-                amount: *amount,
-                fee: Amount::ZERO,
-                data: Vec::new(),
-            },
-        )?;
+    for (address, entry) in allocated(rules, addresses) {
+        writer.put_activity(&address, &entry)?;
     }
     for (address, entry) in found {
         writer.put_activity(address, entry)?;
@@ -228,6 +215,23 @@ fn begin_to_watch(
         record(writer, &block, addresses)?;
     }
     Ok(true)
+}
+
+/// What genesis allocates to these addresses.
+pub(crate) fn allocated(rules: &Rules, addresses: &[Address]) -> Vec<(Address, Activity)> {
+    let alloc = rules.alloc.iter().filter(|(address, _)| addresses.contains(address));
+    let entry = |(address, amount): &(Address, Amount)| Activity {
+        height: Height::GENESIS,
+        index: 0,
+        time: rules.genesis_time,
+        transaction: None,
+        from: None,
+        to: *address,
+        amount: *amount,
+        fee: Amount::ZERO,
+        data: Vec::new(),
+    };
+    alloc.map(|allocation| (allocation.0, entry(allocation))).collect()
 }
 
 fn best_block<R: Read + ?Sized>(reader: &R, height: u64) -> Result<CheckedBlock, StoreError> {

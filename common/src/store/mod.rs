@@ -18,6 +18,7 @@ use crate::block::{Body, EncodedBody, SealedHeader};
 use crate::consensus::CheckedBlock;
 use crate::difficulty::Work;
 use crate::encoding::{DecodeError, decode};
+use crate::files::FilesError;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
 use crate::rules::Rules;
@@ -30,7 +31,7 @@ pub mod memory;
 mod tests;
 
 pub use activity::{Activity, Direction};
-pub(crate) use activity::{forget, record, watch};
+pub(crate) use activity::{allocated, entries, forget, record, watch};
 pub use lmdb::LmdbStore;
 pub use memory::MemoryStore;
 
@@ -38,8 +39,10 @@ pub use memory::MemoryStore;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The directory or its files cannot be used.
-    #[error("{path}: {source}")]
+    #[error("cannot {action} {path}: {}", crate::files::reason(path.as_ref(), source))]
     Io {
+        /// What was tried: a verb, and what of.
+        action: &'static str,
         /// Which file or directory.
         path: String,
         /// What the system said.
@@ -93,6 +96,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk failed, and not what is on it.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if crate::files::is_of_disk(source))
+    }
+
     /// A [`StoreError::Damaged`] with this description.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
@@ -106,6 +114,17 @@ impl StoreError {
     /// The tip was to be taken away although there is nothing below it.
     fn has_no_parent(tip: &BlockId) -> Self {
         Self::damaged(format!("the tip {tip} has no parent in the best chain"))
+    }
+}
+
+impl From<FilesError> for StoreError {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Io { action, path, source } => {
+                Self::Io { action, path: path.display().to_string(), source }
+            }
+            error => Self::Database(Box::new(error)),
+        }
     }
 }
 
@@ -184,6 +203,17 @@ pub struct TransactionPlace {
     pub index: u32,
 }
 
+/// How much a store keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Blocks of the tree, genesis included, on the best chain or not.
+    pub blocks: u64,
+    /// Their transactions.
+    pub transactions: u64,
+    /// Entries in the activity of watched addresses.
+    pub activity: u64,
+}
+
 /// What a transaction of the store, reading or writing, can be asked.
 pub trait Read {
     /// The last block of the best chain; genesis at first.
@@ -215,6 +245,13 @@ pub trait Read {
 
     /// Every account, addresses ascending, for audits and tests: `visit` is called once each.
     fn for_each_account(&self, visit: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError>;
+
+    /// Checks what is kept besides the ledger and the best chain: every block of the tree with its body, and every
+    /// index. Gives what there is, or a sentence about each damage, and may take seconds. A store in memory has
+    /// nothing that could be damaged.
+    fn check_tables(&self) -> Result<TableCounts, Vec<String>> {
+        Ok(TableCounts::default())
+    }
 
     /// The decoded body of a block of the tree; `None` for genesis.
     fn body(&self, id: &BlockId) -> Result<Option<Body>, StoreError> {

@@ -72,16 +72,7 @@ pub struct Miner {
 impl Miner {
     /// Starts one, with one thread.
     pub fn start(data: &Path, network: &Path, ports: &Ports, flags: &[&str]) -> Self {
-        let mut child = command()
-            .args(["--threads", "1", "--data-dir"])
-            .arg(data)
-            .arg("--network")
-            .arg(network)
-            .args(ports.flags())
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = Self::spawn(data, network, ports, flags, Stdio::piped());
         let (sender, lines) = channel();
         let log = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -92,6 +83,18 @@ impl Miner {
             }
         });
         Self { child, lines, seen: Vec::new(), block_server: None }
+    }
+
+    /// Starts one whose log goes elsewhere.
+    pub fn start_with_log(data: &Path, network: &Path, ports: &Ports, log: Stdio) -> Self {
+        let child = Self::spawn(data, network, ports, &[], log);
+        Self { child, lines: channel().1, seen: Vec::new(), block_server: None }
+    }
+
+    fn spawn(data: &Path, network: &Path, ports: &Ports, flags: &[&str], log: Stdio) -> Child {
+        let mut command = command();
+        command.args(["--threads", "1", "--data-dir"]).arg(data).arg("--network").arg(network);
+        command.args(ports.flags()).args(flags).stderr(log).spawn().unwrap()
     }
 
     /// The next line of its log that holds this.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::address::Address;
@@ -147,10 +147,14 @@ fn keys(data: &DataDirectory, rules: &Rules, told: &Told) -> Result<(), String> 
         }
     }
     for name in &told.made {
-        store.load(name, rules.key_size, &nobody).map_err(|error| format!("the key {name} was made: {error}"))?;
+        store
+            .load(name, rules.key_size, &nobody)
+            .map_err(|error| format!("the key {name} was made: {error}"))?;
     }
     for key in store.list().map_err(|error| error.to_string())? {
-        store.load(&key.name, rules.key_size, &nobody).map_err(|error| format!("a key is there in part: {error}"))?;
+        store
+            .load(&key.name, rules.key_size, &nobody)
+            .map_err(|error| format!("a key is there in part: {error}"))?;
     }
     Ok(())
 }

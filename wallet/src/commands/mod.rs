@@ -11,3 +11,4 @@ pub mod send;
 pub mod sync;
 #[cfg(test)]
 pub mod testing;
+pub mod verify;

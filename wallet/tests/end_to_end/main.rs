@@ -13,6 +13,7 @@
 mod announcements;
 mod convergence;
 mod crashes;
+mod disk;
 mod passphrases;
 mod payments;
 mod regressions;

@@ -10,10 +10,12 @@ use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::super::StoreError;
 use super::half_made;
+use super::pages::{self, Meta, PageError};
 use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
+use crate::files::{self, Space};
 
 /// LMDB's name for the file with the data; `lock.mdb` lies beside it.
-const DATA_FILE: &str = "data.mdb";
+pub(super) const DATA_FILE: &str = "data.mdb";
 
 /// How many transactions may read at once, in all processes together. Each takes 64 bytes of the lock
 /// file; a node reads on a few threads, and a command on one.
@@ -37,34 +39,56 @@ pub(super) enum Map {
 /// Keeps the map as it is. Bind it before the transaction, so that it is dropped after it.
 type MapGuard<'e> = RwLockReadGuard<'e, Map>;
 
-/// Whether the directory holds a database of any kind.
+/// Whether the directory holds a database of any kind. A file in which nothing is yet is none.
 pub(super) fn exists(directory: &Path) -> bool {
-    directory.join(DATA_FILE).exists()
-}
-
-/// Creates a directory that only its owner can look into, and those above it.
-pub(super) fn create_directory(directory: &Path) -> Result<(), StoreError> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory).map_err(|source| unusable(directory, source))
+    directory.join(DATA_FILE).metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// The one path that all names of this directory lead to.
 pub(super) fn canonical(directory: &Path) -> Result<PathBuf, StoreError> {
-    directory.canonicalize().map_err(|source| unusable(directory, source))
+    directory.canonicalize().map_err(|source| failed("open the chain in", directory, source))
 }
 
-fn unusable(directory: &Path, source: io::Error) -> StoreError {
-    StoreError::Io { path: directory.display().to_string(), source }
+/// What LMDB says when a disk that is full took a part of what was to be written.
+const SHORT_WRITE: i32 = 5;
+/// With no more room than this a disk is full: some file systems keep the last blocks to themselves.
+const FULL_BYTES: u64 = 64 << 10;
+
+fn failed(action: &'static str, directory: &Path, source: io::Error) -> StoreError {
+    let full = || Space::of(directory).is_some_and(|space| space.free < FULL_BYTES);
+    let source = match source.raw_os_error() {
+        Some(SHORT_WRITE) if full() => io::ErrorKind::StorageFull.into(),
+        _ => source,
+    };
+    StoreError::Io { action, path: directory.display().to_string(), source }
 }
+
+/// Which opened stores have all of their pages checked first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckPages {
+    /// Any.
+    Always,
+    /// One that is checked before anybody notices; one that was cut short in any case.
+    IfSmall,
+}
+
+/// A store up to this size is small: its pages are checked in some 10 ms.
+const SMALL_BYTES: u64 = 64 << 20;
+/// How often to look again for a state that other processes replace meanwhile.
+const LOOKS: usize = 100;
 
 impl Environment {
     /// Opens the database in a directory, given by its canonical path; creates an empty one where there
     /// is none. Readers that were killed are cleared away: they would keep old pages from being reused.
-    pub(super) fn open(directory: &Path, map_bytes: usize) -> Result<Self, StoreError> {
-        half_made::clear(&directory.join(DATA_FILE)).map_err(|source| unusable(directory, source))?;
+    ///
+    /// What LMDB would stumble over is found before it does ([`pages`]).
+    pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
+        let data = directory.join(DATA_FILE);
+        half_made::clear(&data).map_err(|source| failed("make the chain anew in", directory, source))?;
+        let new = !exists(directory);
+        if !new {
+            metas(&mut open_data(directory)?, directory)?;
+        }
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         let tables = TABLE_COUNT + OLD_TABLE_COUNT;
         options.map_size(map_bytes).max_readers(MAX_READERS).max_dbs(tables as u32);
@@ -81,20 +105,44 @@ impl Environment {
                 Err(heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch)) => {
                     return Err(StoreError::Foreign { path: directory.display().to_string() });
                 }
-                Err(heed::Error::Io(source)) => return Err(unusable(directory, source)),
+                Err(heed::Error::Io(source)) => return Err(failed("open the chain in", directory, source)),
                 Err(error) => return Err(error.into()),
                 Ok(env) => break env,
             }
         };
+        if new {
+            // LMDB flushes what it writes into the file, but not the file's name.
+            files::flush_directory_of(&data)?;
+        }
         env.clear_stale_readers()?;
         let environment = Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) };
+        environment.check_pages(check)?;
         environment.fill_up()?;
         Ok(environment)
     }
 
-    /// Gives a file that was cut short its length back. The missing pages are zeros then, which LMDB reports as
-    /// damage where it needs them; touching a page beyond the end of the file would kill the process. A whole
-    /// file may lack its last pages too, if nothing is in them.
+    /// Checks the pages of the last commit, without keeping others from going on.
+    fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
+        let mut file = open_data(&self.directory)?;
+        for _ in 0..LOOKS {
+            // As long as this transaction lives nobody overwrites the pages that it sees.
+            let (_map, txn) = self.begin_read()?;
+            let metas = metas(&mut file, &self.directory)?;
+            let Some(meta) = metas.iter().find(|meta| meta.transaction == txn.id() as u64) else {
+                // Others have committed twice since it began.
+                continue;
+            };
+            let bytes = file.metadata().map_err(|source| failed("read", &self.directory, source))?.len();
+            if check == CheckPages::Always || bytes <= SMALL_BYTES || bytes < meta.file_bytes() {
+                pages::check(&mut file, bytes, meta).map_err(|error| page_error(&self.directory, error))?;
+            }
+            return Ok(());
+        }
+        Err(StoreError::Database("its state changes too fast to be looked at".into()))
+    }
+
+    /// Gives a file that was cut short its length back, when the pages that are gone were free: LMDB may want to
+    /// use them, and touching one beyond the end of the file would kill the process.
     fn fill_up(&self) -> Result<(), StoreError> {
         if self.size_on_disk()? >= self.size_in_use() {
             return Ok(());
@@ -105,7 +153,7 @@ impl Environment {
         if size < needed {
             let file = fs::OpenOptions::new().write(true).open(self.directory.join(DATA_FILE));
             let filled = file.and_then(|file| file.set_len(needed));
-            filled.map_err(|source| unusable(&self.directory, source))?;
+            filled.map_err(|source| failed("write the chain in", &self.directory, source))?;
         }
         drop(txn);
         Ok(())
@@ -193,9 +241,39 @@ impl Environment {
     /// The sentence for an error of the environment as a whole, with the directory in it where the system
     /// is to blame (a full disk, a limit).
     pub(super) fn failed(&self, error: heed::Error) -> StoreError {
-        match error {
-            heed::Error::Io(source) => unusable(&self.directory, source),
-            error => error.into(),
+        failed_in(&self.directory, error)
+    }
+}
+
+/// See [`Environment::failed`].
+pub(super) fn failed_in(directory: &Path, error: heed::Error) -> StoreError {
+    match error {
+        heed::Error::Io(source) => failed("write the chain in", directory, source),
+        error => error.into(),
+    }
+}
+
+fn open_data(directory: &Path) -> Result<fs::File, StoreError> {
+    let path = directory.join(DATA_FILE);
+    fs::File::open(&path).map_err(|source| failed("open", &path, source))
+}
+
+/// The meta pages of a file, which another process may be writing just now.
+fn metas(file: &mut fs::File, directory: &Path) -> Result<[Meta; 2], StoreError> {
+    let mut looked = pages::metas(file);
+    for _ in 1..LOOKS {
+        if looked.is_ok() {
+            break;
         }
+        looked = pages::metas(file);
+    }
+    looked.map_err(|error| page_error(directory, error))
+}
+
+fn page_error(directory: &Path, error: PageError) -> StoreError {
+    match error {
+        PageError::Io(source) => failed("read the chain in", directory, source),
+        PageError::NoDatabase => StoreError::Foreign { path: directory.display().to_string() },
+        PageError::Page { .. } => StoreError::damaged(error.to_string()),
     }
 }

@@ -8,6 +8,16 @@
 //!   formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
+//! - `pages` checks the structure of a file before LMDB follows it, `check` whether the tables agree; `salvage` finds
+//!   blocks in a file that is damaged, `swap` puts a rebuilt one into its place.
+//!
+//! LMDB's pages have no checksums. What they hold proves itself: headers and bodies have a checksum each, which is
+//! verified whenever one is read, so that a damaged block is never served or applied; a header's id and a body's
+//! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
+//! opened, unless it is large and a command only wants to look something up; a file that is too short always is.
+//! Indexes and accounts are checked by replaying the blocks ([`crate::chain::verify`]). What a disk does to pages
+//! while they are in use nobody can check: the system ends a program whose map it cannot read.
+//!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
 //! state of the last write behind, and no lock.
 
@@ -18,21 +28,29 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use heed::{MdbError, RwTxn};
 
 use super::{Read, Store, StoreError, Write};
+use crate::files;
 use crate::hash::NetworkId;
 use crate::rules::Rules;
 
+mod check;
 mod convert;
 mod environment;
 mod file_system;
 mod half_made;
 mod index;
+mod pages;
+mod salvage;
+mod swap;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod transaction;
 mod values;
 
-use environment::Environment;
+pub use salvage::Salvage;
+pub use swap::{Swap, SwapError};
+
+use environment::{CheckPages, Environment};
 use tables::{Found, Tables};
 use transaction::Transaction;
 
@@ -55,6 +73,9 @@ struct Shared {
     environment: Environment,
 }
 
+/// A store is to be made where there is none.
+struct Create;
+
 /// The stores that are open in this process, by directory: LMDB forbids a process to open one twice.
 static OPEN: Mutex<BTreeMap<PathBuf, Weak<Shared>>> = Mutex::new(BTreeMap::new());
 
@@ -73,7 +94,20 @@ impl LmdbStore {
         if !environment::exists(directory) {
             return Ok(None);
         }
-        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, false)
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
+    }
+
+    /// Whether the directory holds a database of any kind.
+    pub fn exists(directory: &Path) -> bool {
+        environment::exists(directory)
+    }
+
+    /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
+    pub fn open_checked(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
+        if !environment::exists(directory) {
+            return Ok(None);
+        }
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::Always)
     }
 
     /// [`LmdbStore::open`] with a map that is at first no larger than this, a multiple of the page size.
@@ -82,8 +116,8 @@ impl LmdbStore {
         rules: &Rules,
         map_bytes: usize,
     ) -> Result<Self, StoreError> {
-        environment::create_directory(directory)?;
-        let store = Self::open_or_find_none(directory, rules, map_bytes, true)?;
+        files::create_directory(directory)?;
+        let store = Self::open_or_find_none(directory, rules, map_bytes, Some(Create), CheckPages::Always)?;
         store.ok_or_else(|| StoreError::damaged("the tables that were just created are missing"))
     }
 
@@ -96,7 +130,8 @@ impl LmdbStore {
         directory: &Path,
         rules: &Rules,
         map_bytes: usize,
-        create: bool,
+        create: Option<Create>,
+        check: CheckPages,
     ) -> Result<Option<Self>, StoreError> {
         file_system::is_local(directory)?;
         let directory = environment::canonical(directory)?;
@@ -106,12 +141,12 @@ impl LmdbStore {
             tables::same_network(&directory, shared.network, rules.network_id())?;
             return Ok(Some(Self(shared)));
         }
-        let environment = Environment::open(&directory, map_bytes)?;
+        let environment = Environment::open(&directory, map_bytes, check)?;
         let tables = loop {
             match Tables::open(&environment, rules)? {
                 Found::Store(tables) => break tables,
                 Found::Format1 => convert::from_format_1(&environment)?,
-                Found::Nothing if create => Tables::create(&environment, rules)?,
+                Found::Nothing if create.is_some() => Tables::create(&environment, rules)?,
                 Found::Nothing => return Ok(None),
             }
         };

@@ -21,7 +21,7 @@
 //! The entries of `transaction_runs` are made when a block is put and stay whatever becomes of it: whether
 //! they count is looked up in `best`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls};
@@ -43,7 +43,7 @@ const MAGIC: &[u8] = b"farthing store";
 /// The names in `meta`.
 pub(super) const MAGIC_KEY: &[u8] = b"magic";
 pub(super) const FORMAT_KEY: &[u8] = b"format";
-const NETWORK_KEY: &[u8] = b"network";
+pub(super) const NETWORK_KEY: &[u8] = b"network";
 pub(super) const TIP_KEY: &[u8] = b"tip";
 
 /// How many bytes of a block's id are in the index. The header tells apart those who share them: a second one
@@ -60,6 +60,8 @@ pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
 
 /// Handles of all tables.
 pub(super) struct Tables {
+    /// Where they lie, for sentences about the disk.
+    pub(super) directory: PathBuf,
     pub(super) meta: Table<'static>,
     pub(super) block_index: Index<{ size_of::<BlockEntry>() }>,
     pub(super) records: Table<'static>,
@@ -210,7 +212,7 @@ impl Tables {
             .map(CommitOrAbort::Commit)
         })?;
         Ok(match opened {
-            CommitOrAbort::Commit(tables) => Found::Store(Self::from(tables)),
+            CommitOrAbort::Commit(tables) => Found::Store(Self::new(path, tables)),
             CommitOrAbort::Abort(found) => found,
         })
     }
@@ -276,11 +278,24 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::
     Ok(())
 }
 
-impl From<[Table<'static>; TABLE_COUNT]> for Tables {
-    fn from(tables: [Table<'static>; TABLE_COUNT]) -> Self {
+impl Tables {
+    fn new(directory: &Path, tables: [Table<'static>; TABLE_COUNT]) -> Self {
         let [meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity] =
             tables;
         let (block_index, transactions) = (Index::new(block_index), Index::new(transactions));
-        Self { meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity }
+        let directory = directory.to_owned();
+        Self {
+            directory,
+            meta,
+            block_index,
+            records,
+            bodies,
+            best,
+            accounts,
+            transactions,
+            invalid,
+            watched,
+            activity,
+        }
     }
 }

@@ -12,7 +12,8 @@ use std::ops::{Bound, Deref};
 
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 
-use super::super::{Activity, BlockRecord, Read, StoreError, Tip, TransactionPlace, Write};
+use super::super::{Activity, BlockRecord, Read, StoreError, TableCounts, Tip, TransactionPlace, Write};
+use super::environment;
 use super::index::Index;
 use super::tables::{
     TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, block_id_start, block_in, exactly,
@@ -49,8 +50,16 @@ impl<'s, Txn> Transaction<'s, Txn> {
 }
 
 impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
+    pub(super) fn tables(&self) -> &'s Tables {
+        self.tables
+    }
+
+    pub(super) fn txn(&self) -> &RoTxn<'s, WithoutTls> {
+        &self.txn
+    }
+
     /// A block of the tree and its sequence number.
-    fn find_block(&self, id: &BlockId) -> Result<Option<(u32, BlockRecord)>, StoreError> {
+    pub(super) fn find_block(&self, id: &BlockId) -> Result<Option<(u32, BlockRecord)>, StoreError> {
         if let Some(sequence) = self.blocks.get(id) {
             return Ok(Some((*sequence, self.record_at(*sequence)?.1)));
         }
@@ -65,7 +74,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
     }
 
     /// The block with a sequence number that was given.
-    fn record_at(&self, sequence: u32) -> Result<(BlockId, BlockRecord), StoreError> {
+    pub(super) fn record_at(&self, sequence: u32) -> Result<(BlockId, BlockRecord), StoreError> {
         let damaged =
             || StoreError::damaged(format!("the header of block number {sequence} is not what it was"));
         let sealed = self.tables.records.get(&self.txn, &sequence_key(sequence))?.ok_or_else(damaged)?;
@@ -161,6 +170,10 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
             entries.push(decode(entry?.1)?);
         }
         Ok(entries)
+    }
+
+    fn check_tables(&self) -> Result<TableCounts, Vec<String>> {
+        self.check()
     }
 
     fn for_each_account(&self, visit: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError> {
@@ -273,7 +286,7 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
 
     fn noting_map_full<T>(&mut self, result: heed::Result<T>) -> Result<T, StoreError> {
         self.map_full |= matches!(result, Err(heed::Error::Mdb(MdbError::MapFull)));
-        Ok(result?)
+        result.map_err(|error| environment::failed_in(&self.tables.directory, error))
     }
 
     fn next_sequence(&self) -> Result<u32, StoreError> {

@@ -1,0 +1,128 @@
+//! How a rebuilt store takes the place of a damaged one: at once, whatever ends the program meanwhile, and so that
+//! nothing is thrown away.
+//!
+//! The new database is made in a directory inside the store's. When it is whole and durable, the damaged one gets a
+//! second name, `data.mdb.damaged-1`, and one rename puts the new one into its place. Before that the old one is
+//! there, after that the new one; what is left over in between nobody reads, and the next repair removes it.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::environment::DATA_FILE;
+use crate::files::{self, FilesError};
+
+/// Where the new store is made.
+const NEW: &str = "repaired";
+/// LMDB's lock file. Whoever has the database open has a lock on it.
+#[cfg(target_os = "linux")]
+const LOCK_FILE: &str = "lock.mdb";
+
+/// Why a store cannot be replaced. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// Another process has it open.
+    #[error("the store in {path} is in use: end the programs that use it first", path = path.display())]
+    InUse {
+        /// Which store.
+        path: PathBuf,
+    },
+    /// Another process has written to it.
+    #[error("the store in {path} was changed meanwhile: try again", path = path.display())]
+    Changed {
+        /// Which store.
+        path: PathBuf,
+    },
+    /// Something cannot be written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// A store about to be replaced.
+pub struct Swap {
+    directory: PathBuf,
+    /// What the old file was like when it was looked at.
+    old: (u64, SystemTime),
+}
+
+impl Swap {
+    /// Prepares for a new store beside the one in this directory, which nobody may have open.
+    pub fn begin(directory: &Path) -> Result<Self, SwapError> {
+        drop(lock(directory)?);
+        let swap = Self { directory: directory.to_owned(), old: like(directory)? };
+        match fs::remove_dir_all(swap.new_directory()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove what an earlier repair left in", &swap.new_directory(), error).into())
+            }
+            _ => Ok(swap),
+        }
+    }
+
+    /// Where the new store belongs.
+    pub fn new_directory(&self) -> PathBuf {
+        self.directory.join(NEW)
+    }
+
+    /// Puts the new store, which is closed, into the place of the old one, and gives the name that this has now.
+    pub fn finish(self) -> Result<PathBuf, SwapError> {
+        let Self { directory, old } = &self;
+        // Whoever opens the store from now on waits until this is dropped, and then finds the new one.
+        let _lock = lock(directory)?;
+        if like(directory)? != *old {
+            return Err(SwapError::Changed { path: directory.clone() });
+        }
+        let data = directory.join(DATA_FILE);
+        let names = (1_u32..).map(|number| directory.join(format!("{DATA_FILE}.damaged-{number}")));
+        let aside = names.into_iter().find_map(|name| match fs::hard_link(&data, &name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
+            linked => Some(linked.map(|()| name)),
+        });
+        let aside = aside.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()));
+        let aside = aside.map_err(|error| io_error("keep aside", &data, error))?;
+        files::rename(&self.new_directory().join(DATA_FILE), &data)?;
+        self.clean_up();
+        Ok(aside)
+    }
+
+    /// Removes what is left of the new store's directory. That it cannot be removed is no harm.
+    fn clean_up(&self) {
+        let _ = fs::remove_dir_all(self.new_directory());
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> FilesError {
+    FilesError::Io { action, path: path.to_owned(), source }
+}
+
+fn like(directory: &Path) -> Result<(u64, SystemTime), FilesError> {
+    let data = directory.join(DATA_FILE);
+    let looked = fs::metadata(&data).and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
+    looked.map_err(|error| io_error("look at", &data, error))
+}
+
+/// Keeps others from opening the store in a directory; fails when somebody has. This process must not have it open:
+/// a process has such locks as a whole, and loses them with the first file that it closes.
+#[cfg(target_os = "linux")]
+fn lock(directory: &Path) -> Result<File, SwapError> {
+    use rustix::fs::{FlockOperation, fcntl_lock};
+    let path = directory.join(LOCK_FILE);
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(|error| io_error("open the lock", &path, error))?;
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS) => {
+            Err(SwapError::InUse { path: directory.to_owned() })
+        }
+        Err(error) => Err(io_error("lock", &path, error.into()).into()),
+    }
+}
+
+/// Elsewhere who repairs has to see to it that nobody has the store open.
+#[cfg(not(target_os = "linux"))]
+fn lock(directory: &Path) -> Result<File, SwapError> {
+    let data = directory.join(DATA_FILE);
+    Ok(File::open(&data).map_err(|error| io_error("open", &data, error))?)
+}
