@@ -15,7 +15,7 @@ use common::signature::{RsaVerifier, SignatureVerifier, address_of, modulus_bits
 use common::transaction::{Transaction, TransactionRef, ids_of};
 
 use crate::allocation::within;
-use crate::read;
+use crate::{read, try_out};
 
 /// What reading takes at most, however little is there.
 pub const SLACK_BYTES: usize = 16 * 1024;
@@ -26,7 +26,7 @@ pub fn most_bytes(bytes: &[u8]) -> usize {
 }
 
 /// Takes half of all signatures for their sender's, so that the rest of the rules is reached.
-struct EverySecond;
+pub struct EverySecond;
 
 impl SignatureVerifier for EverySecond {
     fn signer(&self, modulus: &[u8], _: &[u8; 32], signature: &[u8]) -> Option<Address> {
@@ -126,16 +126,16 @@ pub fn header(bytes: &[u8]) {
         for ancestors in [genesis, ancestors.clone(), ancestors.of_child(&child.header, child.id())] {
             // What the rules ask for, as far as no search for a nonce is needed.
             let mut header = child.header;
-            let _ = read(check_header(&rules, &ancestors, &child, &EverySecond));
+            try_out(check_header(&rules, &ancestors, &child, &EverySecond));
             header.bits = ancestors.next_bits(&rules);
             // Bits that were computed are in their one form; others are handed on, and were checked before.
             let canonical = header.bits.to_target().to_compact() == header.bits;
             assert!(canonical || header.bits == parent.header.bits || header.bits == child.header.bits);
             let child = SealedHeader { header, seal: child.seal.clone() };
-            let _ = read(check_header(&rules, &ancestors, &child, &EverySecond));
+            try_out(check_header(&rules, &ancestors, &child, &EverySecond));
         }
         let _ = earliest_time(&rules, &parent.header, Some(&sealer));
-        let _ = read(not_ahead_of_clock(&rules, &child.header, parent.header.time));
+        try_out(not_ahead_of_clock(&rules, &child.header, parent.header.time));
     }
 }
 

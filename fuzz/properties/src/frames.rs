@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::allocation::within;
-use crate::read;
+use crate::try_out;
 
 /// Longer than any fuzzer looks at one input: here no deadline passes.
 const LONG: Duration = Duration::from_secs(3600);
@@ -61,8 +61,8 @@ pub fn frame(bytes: &[u8]) {
     crate::show(&end);
     for (number, frame) in frames.iter().enumerate() {
         match number {
-            0 => drop(read(decode_frame::<Hello>(frame))),
-            _ => drop(read(Incoming::decode(frame))),
+            0 => try_out(decode_frame::<Hello>(frame)),
+            _ => try_out(Incoming::decode(frame)),
         }
     }
 }

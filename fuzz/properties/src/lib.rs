@@ -15,6 +15,7 @@ mod frames;
 mod messages;
 mod pem;
 mod rules;
+mod store;
 mod text;
 
 use common::text::{printable, with_causes};
@@ -24,13 +25,14 @@ pub use frames::frame;
 pub use messages::{datagram, message};
 pub use pem::pem;
 pub use rules::{rules, settings};
+pub use store::store;
 pub use text::text;
 
 /// A property of any bytes.
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of its directory in `fuzz/corpus`.
-pub const ALL: [(&str, Property); 10] = [
+pub const ALL: [(&str, Property); 11] = [
     ("block", block),
     ("datagram", datagram),
     ("frame", frame),
@@ -39,6 +41,7 @@ pub const ALL: [(&str, Property); 10] = [
     ("pem", pem),
     ("rules", rules),
     ("settings", settings),
+    ("store", store),
     ("text", text),
     ("transaction", transaction),
 ];
@@ -53,4 +56,9 @@ fn show(error: &dyn std::error::Error) {
 /// What was read, or nothing when it was refused with a sentence.
 fn read<T, E: std::error::Error>(result: Result<T, E>) -> Option<T> {
     result.inspect_err(|error| show(error)).ok()
+}
+
+/// Shows the error of something whose answer may be anything.
+fn try_out<T, E: std::error::Error>(result: Result<T, E>) {
+    let _ = read(result);
 }

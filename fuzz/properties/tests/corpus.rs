@@ -16,8 +16,9 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let directory = fuzz().join("corpus").join(target);
     let files = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let files = files.map(|file| file.unwrap().path());
-    let mut inputs: Vec<_> =
-        files.map(|file| (file.file_name().unwrap().display().to_string(), fs::read(&file).unwrap())).collect();
+    let mut inputs: Vec<_> = files
+        .map(|file| (file.file_name().unwrap().display().to_string(), fs::read(&file).unwrap()))
+        .collect();
     inputs.sort();
     assert!(!inputs.is_empty(), "{} is empty: there is nothing to replay", directory.display());
     inputs
@@ -69,7 +70,8 @@ fn change(input: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
             }
             // A length, or a count.
             _ => {
-                let number = *random.one_of(&[0_u64, 1, 2, 0xff, 0x400, 0x10_0000, u32::MAX.into(), u64::MAX]);
+                let number =
+                    *random.one_of(&[0_u64, 1, 2, 0xff, 0x400, 0x10_0000, u32::MAX.into(), u64::MAX]);
                 let width = *random.one_of(&[4, 8]);
                 let places = bytes.iter_mut().skip(place).take(width);
                 places.zip(number.to_le_bytes()).for_each(|(byte, new)| *byte = new);
@@ -122,6 +124,7 @@ targets! {
     pem: 100,
     rules: 1000,
     settings: 100,
+    store: 100,
     text: 500,
     transaction: 500,
 }
