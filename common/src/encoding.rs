@@ -66,10 +66,10 @@ fn whole<T>(bytes: &[u8], (value, used): (T, usize)) -> Result<T, DecodeError> {
 /// Limits are constants for bincode, so there are a few to choose from.
 pub fn decode_start<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     const KIB: usize = 1024;
-    match bytes.len() {
-        0..=KIB => start_limited::<T, { 8 * KIB }>(bytes),
-        ..=0x4000 => start_limited::<T, { 128 * KIB }>(bytes),
-        ..=0x4_0000 => start_limited::<T, { 2048 * KIB }>(bytes),
+    match bytes.len().div_ceil(KIB) {
+        0..=1 => start_limited::<T, { 8 * KIB }>(bytes),
+        2..=16 => start_limited::<T, { 128 * KIB }>(bytes),
+        17..=256 => start_limited::<T, { 2048 * KIB }>(bytes),
         _ => start_limited::<T, MAX_DECODE_BYTES>(bytes),
     }
 }

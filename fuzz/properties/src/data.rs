@@ -123,7 +123,7 @@ pub fn header(bytes: &[u8]) {
     for rules in [open, sealed] {
         let genesis = Ancestors::of_genesis_child(&rules);
         let ancestors = genesis.of_child(&parent.header, parent.id());
-        for ancestors in [genesis, ancestors.clone(), ancestors.of_child(&child.header, child.id())] {
+        for ancestors in [genesis, ancestors, ancestors.of_child(&child.header, child.id())] {
             // What the rules ask for, as far as no search for a nonce is needed.
             let mut header = child.header;
             try_out(check_header(&rules, &ancestors, &child, &EverySecond));

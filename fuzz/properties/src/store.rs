@@ -116,7 +116,7 @@ impl Scene {
         if let Some(store) = opened {
             let chain = Chain::new(self.rules.clone(), store);
             try_out(chain.tip());
-            try_out(chain.store().read(|reader| Ok::<_, StoreError>(self.ask(reader))));
+            try_out(chain.store().read(|reader| self.ask(reader)));
             try_out(chain.audit(&EverySecond));
             try_out(chain.watch(&[Address::default()], false));
             try_out(chain.connect(std::slice::from_ref(&self.next)));
@@ -129,7 +129,7 @@ impl Scene {
         }
     }
 
-    fn ask(&self, reader: &dyn Read) {
+    fn ask(&self, reader: &dyn Read) -> Result<(), StoreError> {
         let known = self.blocks.iter().chain([&self.next]);
         for block in known {
             try_out(reader.record(&block.id()));
@@ -156,6 +156,7 @@ impl Scene {
         try_out(reader.for_each_account(&mut |_, account| {
             let _ = account.balance.checked_add(Amount::MAX);
         }));
+        Ok(())
     }
 }
 
