@@ -86,24 +86,10 @@ impl Amount {
     pub fn checked_sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
         amounts.into_iter().try_fold(Self::ZERO, Self::checked_add)
     }
-}
 
-impl fmt::Display for Amount {
-    /// Coins, without needless zeros: `10`, `0.25`, `0.000001`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (coins, fraction) = (self.0 / Self::UNITS_PER_COIN, self.0 % Self::UNITS_PER_COIN);
-        if fraction == 0 {
-            return f.pad(&coins.to_string());
-        }
-        let text = format!("{coins}.{fraction:0DECIMALS$}");
-        f.pad(text.trim_end_matches('0'))
-    }
-}
-
-impl FromStr for Amount {
-    type Err = ParseAmountError;
-
-    fn from_str(text: &str) -> Result<Self, ParseAmountError> {
+    /// What [`Amount::from_str`] reads, and beyond it as much as an encoding holds: what rules ask for may be more
+    /// than can exist.
+    pub fn parse_bound(text: &str) -> Result<Self, ParseAmountError> {
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let (coins, fraction) = match text.split_once('.') {
             Some((_, "")) => return Err(ParseAmountError::NotANumber { text: text.into() }),
@@ -124,8 +110,28 @@ impl FromStr for Amount {
             .checked_mul(Self::UNITS_PER_COIN)
             .and_then(|units| units.checked_add(millionths))
             .map(Self)
-            .filter(|amount| *amount <= Self::MAX)
             .ok_or_else(too_large)
+    }
+}
+
+impl fmt::Display for Amount {
+    /// Coins, without needless zeros: `10`, `0.25`, `0.000001`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (coins, fraction) = (self.0 / Self::UNITS_PER_COIN, self.0 % Self::UNITS_PER_COIN);
+        if fraction == 0 {
+            return f.pad(&coins.to_string());
+        }
+        let text = format!("{coins}.{fraction:0DECIMALS$}");
+        f.pad(text.trim_end_matches('0'))
+    }
+}
+
+impl FromStr for Amount {
+    type Err = ParseAmountError;
+
+    fn from_str(text: &str) -> Result<Self, ParseAmountError> {
+        let amount = Self::parse_bound(text)?;
+        if amount <= Self::MAX { Ok(amount) } else { Err(ParseAmountError::TooLarge { text: text.into() }) }
     }
 }
 
@@ -162,6 +168,13 @@ mod tests {
             assert!(matches!(text.parse::<Amount>(), Err(ParseAmountError::TooLarge { .. })), "{text}");
         }
         assert_eq!("9223372036854.775807".parse(), Ok(Amount::MAX));
+    }
+
+    #[test]
+    fn a_bound_may_be_more_than_can_exist() {
+        assert_eq!(Amount::parse_bound("18446744073709.551615"), Ok(Amount::from_units(u64::MAX)));
+        let beyond = Amount::parse_bound("18446744073709.551616");
+        assert!(matches!(beyond, Err(ParseAmountError::TooLarge { .. })));
     }
 
     proptest! {

@@ -40,14 +40,19 @@ pub fn encode_into<T: Encode>(value: &T, bytes: &mut Vec<u8>) {
         .expect("writing to a Vec cannot fail, and no type of the protocol refuses to be encoded");
 }
 
-/// Reads exactly one value from exactly these bytes, allocating at most [`MAX_DECODE_BYTES`].
+/// Reads exactly one value from exactly these bytes, allocating no more than a multiple of their length, and at
+/// most [`MAX_DECODE_BYTES`].
 pub fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, DecodeError> {
-    decode_limited::<T, MAX_DECODE_BYTES>(bytes)
+    whole(bytes, decode_start(bytes)?)
 }
 
 /// Like [`decode`], for places where a smaller allocation bound is known (a datagram, a first frame).
 pub fn decode_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (value, used) = decode_start::<T, LIMIT>(bytes)?;
+    whole(bytes, start_limited::<T, LIMIT>(bytes)?)
+}
+
+/// The value, if it took all of the bytes.
+fn whole<T>(bytes: &[u8], (value, used): (T, usize)) -> Result<T, DecodeError> {
     match bytes.len() - used {
         0 => Ok(value),
         extra => Err(DecodeError::TrailingBytes { extra }),
@@ -55,7 +60,21 @@ pub fn decode_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result
 }
 
 /// The value that the bytes begin with, and how many of them it takes.
-pub fn decode_start<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+///
+/// A value takes room for what it announces before that is read. What is announced may therefore be so many times
+/// what is there as no value of the protocol comes to: in memory none takes more than about four times its encoding.
+/// Limits are constants for bincode, so there are a few to choose from.
+pub fn decode_start<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    const KIB: usize = 1024;
+    match bytes.len().div_ceil(KIB) {
+        0..=1 => start_limited::<T, { 8 * KIB }>(bytes),
+        2..=16 => start_limited::<T, { 128 * KIB }>(bytes),
+        17..=256 => start_limited::<T, { 2048 * KIB }>(bytes),
+        _ => start_limited::<T, MAX_DECODE_BYTES>(bytes),
+    }
+}
+
+fn start_limited<T: Decode<()>, const LIMIT: usize>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
     bincode::decode_from_slice(bytes, config::<LIMIT>()).map_err(DecodeError::Malformed)
 }
 
@@ -83,5 +102,27 @@ mod tests {
         assert!(matches!(decode::<Option<u8>>(&[2, 0]), Err(DecodeError::Malformed(_))));
         assert!(matches!(decode::<Vec<u8>>(&[0xff; 9]), Err(DecodeError::Malformed(_))));
         assert!(matches!(decode::<Vec<u64>>(&[0, 0, 0, 0, 1, 0, 0, 0]), Err(DecodeError::Malformed(_))));
+    }
+
+    /// What announces more than a multiple of what is there is refused before room is made for it.
+    #[test]
+    fn few_bytes_that_announce_many_are_refused_before_any_room_is_made_for_them() {
+        for (there, announced) in [(60, 8_193_u64), (16_000, 131_073), (200_000, 2_097_153)] {
+            let mut bytes = announced.to_le_bytes().to_vec();
+            bytes.resize(there, 0);
+            let refused = decode::<Vec<u8>>(&bytes);
+            let limit = bincode::error::DecodeError::LimitExceeded;
+            assert_eq!(refused.unwrap_err().to_string(), format!("malformed: {limit}"), "{there}");
+        }
+    }
+
+    /// Of all that the protocol has, this takes most room for its bytes.
+    #[test]
+    fn no_value_is_refused_for_the_room_that_it_takes() {
+        for length in [0, 1, 10, 100, 101, 102, 103, 1_637, 1_638, 26_213, 26_214, 50_000] {
+            let extensions = vec![(7_u16, Vec::<u8>::new()); length];
+            let bytes = encode(&extensions);
+            assert_eq!(decode::<Vec<(u16, Vec<u8>)>>(&bytes).unwrap(), extensions);
+        }
     }
 }

@@ -14,7 +14,7 @@ use bincode::{Decode, Encode};
 
 use super::{Block, Body, Reward, SealedHeader};
 use crate::consensus::CheckedTransaction;
-use crate::encoding::{DecodeError, MAX_DECODE_BYTES, decode_start, encode_into};
+use crate::encoding::{DecodeError, decode_start, encode_into};
 use crate::hash::{BlockId, MerkleRoot};
 use crate::merkle;
 use crate::transaction::{Transaction, TransactionRef};
@@ -89,8 +89,8 @@ impl EncodedBody {
     /// The same of what begins at `start`, which is within the bytes.
     fn decode_from(buffer: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
         let bytes = &buffer[start..];
-        let (reward, reward_bytes) = decode_start::<Reward, MAX_DECODE_BYTES>(bytes)?;
-        let (count, count_bytes) = decode_start::<u64, MAX_DECODE_BYTES>(&bytes[reward_bytes..])?;
+        let (reward, reward_bytes) = decode_start::<Reward>(bytes)?;
+        let (count, count_bytes) = decode_start::<u64>(&bytes[reward_bytes..])?;
         let mut end = reward_bytes + count_bytes;
         let mut bounds = vec![end];
         // Room grows with what is there, not with what is announced.
@@ -175,7 +175,7 @@ impl EncodedBlock {
     /// Takes over the encoding of a block, which begins at `start` of the bytes and ends where they do.
     pub fn decode(bytes: Vec<u8>, start: usize) -> Result<Self, DecodeError> {
         let block = bytes.get(start..).unwrap_or_default();
-        let (header, header_bytes) = decode_start::<SealedHeader, MAX_DECODE_BYTES>(block)?;
+        let (header, header_bytes) = decode_start::<SealedHeader>(block)?;
         Ok(Self { header, body: EncodedBody::decode_from(bytes, start + header_bytes)? })
     }
 

@@ -31,7 +31,7 @@ pub enum TransferError {
 /// Cuts frames from a stream. A wait that is cancelled loses nothing: what has arrived is kept, and so is
 /// the time since when.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub struct FrameReader<R> {
     source: BufReader<R>,
     /// Of the frame being read, once its four bytes are there.
     length: Option<usize>,
@@ -44,14 +44,15 @@ pub(super) struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(source: R) -> Self {
+    /// Of a stream that begins with a frame.
+    pub fn new(source: R) -> Self {
         let source = BufReader::with_capacity(READ_BUFFER_BYTES, source);
         Self { source, length: None, arrived: Vec::new(), begun: None, longest: 0 }
     }
 
     /// The bytes of the next frame, without its length. It is at most `most` bytes long, begins by
     /// `begins_by`, and is whole `whole_within` after it began.
-    pub(super) async fn next(
+    pub async fn next(
         &mut self,
         most: usize,
         begins_by: Instant,

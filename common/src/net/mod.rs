@@ -28,7 +28,7 @@ pub use client::{
     ClientDeadlines, ConnectError, RequestSender, ResponseReceiver, Session, SessionError, connect, resolve,
 };
 pub use connection::CloseReason;
-pub use frames::TransferError;
+pub use frames::{FrameReader, TransferError};
 pub use server::{
     Answer, Caller, ConnectionId, Fault, Frames, ListenError, Listener, Server, ServerLimits, Service,
 };

@@ -29,8 +29,9 @@ mod values;
 pub use flags::{CommonFlags, Loaded, Note, environment};
 pub use host_port::{HostPort, ParseHostPortError};
 pub use networks::{BUILT_IN_NETWORKS, keep_network, kept_networks, load_network};
-pub use rules_file::rules_to_toml;
+pub use rules_file::{rules_from_toml, rules_to_toml};
 
+use layer::Layer;
 use values::Values;
 
 /// `config/default.toml`: every parameter with its default and what it means.
@@ -80,6 +81,13 @@ impl Settings {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).saturating_sub(1).max(1),
             threads => threads,
         }
+    }
+
+    /// What the text of a user's file, in TOML, makes of the defaults; `place` is what errors call it. Which
+    /// directory the data lies in is up to the file: no other is known here.
+    pub fn from_toml(text: &str, place: &str) -> Result<Self, SettingsError> {
+        let values = Values::merge([&networks::defaults()?, &Layer::from_toml(text, place)?])?;
+        Self::from_values(&values, None)
     }
 
     /// From merged values. `platform_data_dir` takes the place of an empty `data_dir`.

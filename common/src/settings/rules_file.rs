@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use super::SettingsError;
+use super::layer::Layer;
+use super::networks::defaults;
 use super::parameters::RULES;
 use super::values::Values;
 use crate::rules::{Rules, RulesError};
@@ -44,6 +46,12 @@ pub fn rules_to_toml(rules: &Rules) -> String {
     text
 }
 
+/// The rules of a network from the text of its file, in TOML; `place` is what errors call it.
+pub fn rules_from_toml(text: &str, place: &str) -> Result<Rules, SettingsError> {
+    let layer = Layer::from_toml(text, place)?.only_rules()?;
+    rules_from_values(&Values::merge([&defaults()?, &layer])?)
+}
+
 /// The rules among the merged parameters, checked against every bound.
 pub(super) fn rules_from_values(values: &Values) -> Result<Rules, SettingsError> {
     // Of bounds only Rules::check knows.
@@ -62,7 +70,7 @@ pub(super) fn rules_from_values(values: &Values) -> Result<Rules, SettingsError>
         allow_empty: values.switch("allow_empty")?,
         max_block_bytes: number("max_block_bytes")?,
         block_reward: values.amount("block_reward")?,
-        min_fee: values.amount("min_fee")?,
+        min_fee: values.amount_bound("min_fee")?,
         key_size: number("key_size")?,
         authorities: values
             .list("authorities", "an address: 64 hexadecimal digits whose letter case matches")?,

@@ -470,7 +470,11 @@ fn any_rules() -> impl Strategy<Value = Rules> {
     let amount = |most: u64| (0..most).prop_map(Amount::from_units);
     let spacing = (0..=86_400_u32, 5..=10_000_u32, 1..=60_000_u32, 1..=7_200_u32, 1..10_000_u32);
     let blocks = (1..=u32::MAX, any::<u32>(), any::<bool>(), (64_u32 << 10)..=(4 << 20));
-    let money = (amount(1 << 30), amount(u64::MAX >> 1), btree_map(address(), amount(1 << 50), 0..6));
+    let money = (
+        amount(1 << 30),
+        any::<u64>().prop_map(Amount::from_units),
+        btree_map(address(), amount(1 << 50), 0..6),
+    );
     let keys = (prop::sample::select(vec![2048_u32, 3072, 4096]), hash_set(address(), 0..6));
     (("[a-z0-9-]{1,32}", 0..(1_u64 << 53), 1..=224_u32), spacing, blocks, money, keys).prop_map(
         |(
@@ -504,6 +508,14 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             }
         },
     )
+}
+
+/// Rules may ask for a fee that nobody can pay. A network that has them can be joined, and its file kept.
+#[test]
+fn the_greatest_fee_that_rules_may_ask_for_is_written_and_read() {
+    let rules = Rules { min_fee: Amount::from_units(u64::MAX), ..Rules::default() };
+    assert_eq!(rules.check(), Ok(()));
+    assert_eq!(rules_of(&rules_to_toml(&rules)).unwrap(), rules);
 }
 
 proptest! {

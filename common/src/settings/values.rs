@@ -12,7 +12,7 @@ use super::SettingsError;
 use super::layer::Layer;
 use super::networks::DEFAULTS_PLACE;
 use crate::address::Address;
-use crate::amount::Amount;
+use crate::amount::{Amount, ParseAmountError};
 
 const AN_AMOUNT: &str = "coins in quotes, such as \"10\" or \"0.25\", with at most six decimals";
 
@@ -151,6 +151,11 @@ impl Values {
         self.amount_of(key, self.kind(key))
     }
 
+    /// An amount that others are measured by: it may be more than can exist.
+    pub(super) fn amount_bound(&self, key: &str) -> Result<Amount, SettingsError> {
+        self.read_amount(key, self.kind(key), Amount::parse_bound)
+    }
+
     /// Amounts by address, ascending: a table, or one text such as `ADDRESS=10,ADDRESS=0.5`. An address that
     /// stands there twice, in other letter cases, is left to [`crate::rules::Rules::check`].
     pub(super) fn amounts_by_address(&self, key: &str) -> Result<Vec<(Address, Amount)>, SettingsError> {
@@ -178,9 +183,18 @@ impl Values {
     }
 
     fn amount_of(&self, key: &str, kind: &ValueKind) -> Result<Amount, SettingsError> {
+        self.read_amount(key, kind, str::parse)
+    }
+
+    fn read_amount(
+        &self,
+        key: &str,
+        kind: &ValueKind,
+        parse: fn(&str) -> Result<Amount, ParseAmountError>,
+    ) -> Result<Amount, SettingsError> {
         match kind {
             ValueKind::String(text) => {
-                text.parse().map_err(|error| self.malformed(key, kind, format!("{AN_AMOUNT} ({error})")))
+                parse(text).map_err(|error| self.malformed(key, kind, format!("{AN_AMOUNT} ({error})")))
             }
             other => Err(self.malformed(key, other, AN_AMOUNT)),
         }

@@ -10,7 +10,7 @@ use std::process::Command;
 use common::amount::Amount;
 use common::files::Program;
 
-use crate::harness::{Ended, Home, Network};
+use trials::program::{Ended, Home, Network};
 
 fn mount(place: &Path, options: &str) -> bool {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).output();

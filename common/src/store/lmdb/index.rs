@@ -59,7 +59,7 @@ impl<const N: usize> Index<N> {
         let (mut first, mut end) = (0, None);
         for run in self.table.rev_iter(txn)? {
             let (key, value) = run?;
-            let (number, run) = (u32::from_be_bytes(exactly(key, "a run's number")?), entries_of(value)?);
+            let (number, run) = (run_number(key)?, entries_of(value)?);
             end.get_or_insert(number + 1);
             first = number;
             if run.len() > 2 * entries.len() || run.len() + entries.len() > self.largest_run {
@@ -85,6 +85,15 @@ impl<const N: usize> Change<N> {
         let put = self.entries.len().div_ceil(self.largest_run) as u32;
         (self.first + put..self.end).map(u32::to_be_bytes)
     }
+}
+
+/// The number of a run, which is less than there could ever be: those after it are numbers too.
+fn run_number(key: &[u8]) -> Result<u32, StoreError> {
+    let number = u32::from_be_bytes(exactly(key, "a run's number")?);
+    if number > i32::MAX.cast_unsigned() {
+        return Err(StoreError::damaged(format!("no index has a run number {number}")));
+    }
+    Ok(number)
 }
 
 /// The entries of a run, where it lies.
@@ -167,6 +176,18 @@ mod tests {
         assert_eq!(add(20), [16, 16, 4], "as few runs as can be");
         assert_eq!(add(16), [16, 16, 4, 16]);
         assert_eq!(add(1), [16, 16, 4, 16, 1]);
+    }
+
+    #[test]
+    fn a_run_with_a_number_that_none_can_have_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let env = open(&directory);
+        let index = index(&env, 16);
+        for number in [u32::MAX, 1 << 31] {
+            let mut txn = env.write_txn().unwrap();
+            index.table.put(&mut txn, &number.to_be_bytes(), &[0; 40]).unwrap();
+            assert!(matches!(index.adding(&txn, vec![[1; 40]]), Err(StoreError::Damaged { .. })));
+        }
     }
 
     #[test]

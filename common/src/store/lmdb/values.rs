@@ -5,7 +5,7 @@
 
 use super::super::{BlockRecord, StoreError};
 use crate::difficulty::Work;
-use crate::encoding::{MAX_DECODE_BYTES, decode, decode_start, encode};
+use crate::encoding::{decode, decode_start, encode};
 use crate::hash::BlockId;
 use crate::ledger::Account;
 
@@ -48,7 +48,7 @@ pub(super) fn encode_record(record: &BlockRecord) -> Vec<u8> {
 
 /// What [`encode_record`] was given; `None` when the bytes are nothing that it gives.
 pub(super) fn decode_record(bytes: &[u8]) -> Option<BlockRecord> {
-    let (header, used) = decode_start::<_, MAX_DECODE_BYTES>(bytes).ok()?;
+    let (header, used) = decode_start(bytes).ok()?;
     let (end, mut work) = (bytes.get(used..)?, [0; 32]);
     let zeros = work.len().checked_sub(end.len())?;
     work[zeros..].copy_from_slice(end);

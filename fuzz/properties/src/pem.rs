@@ -1,0 +1,33 @@
+//! Files of keys: whatever a user, or somebody else, put in their place.
+
+use common::keys::{PrivateKey, address_of_pem};
+use common::signature::{RsaVerifier, SignatureVerifier, address_of, modulus_bits};
+
+use crate::allocation::within;
+use crate::read;
+
+/// The bytes as a file, and the bytes as what such a file has between BEGIN and END.
+pub fn pem(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        plain(text);
+    }
+    plain(&::pem::encode(&::pem::Pem::new("PRIVATE KEY", bytes)));
+}
+
+/// A file whose key is not encrypted.
+fn plain(text: &str) {
+    let most = 64 * 1024 + 8 * text.len();
+    let address = read(within(most, || address_of_pem(text)));
+    let Some(key) = read(within(most, || PrivateKey::from_pem(text))) else { return };
+    assert_eq!((Some(key.address()), key.address()), (address, address_of(key.modulus())));
+    assert_eq!(modulus_bits(key.modulus()), Some(key.bits()));
+
+    let written = key.to_pem();
+    let again = PrivateKey::from_pem(&written).expect("what was written reads");
+    assert_eq!((again.address(), again.to_pem()), (key.address(), written));
+
+    // Whatever is accepted can sign.
+    let signature = key.sign(b"message");
+    assert!(RsaVerifier::default().verify(key.modulus(), b"message", &signature));
+    assert!(!RsaVerifier::default().verify(key.modulus(), b"another", &signature));
+}
