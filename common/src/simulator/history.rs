@@ -238,7 +238,8 @@ fn some_machines(
                 broadcast: !alone,
                 named: if alone || random.happens(50) { vec![random.index(id.max(1))] } else { Vec::new() },
                 malice,
-                clock_offset_ms: some_offset(random, rules),
+                // Somebody must be able to mine in the end.
+                clock_offset_ms: if id == 0 { 0 } else { some_offset(random, rules) },
             }
         })
         .collect()
@@ -325,7 +326,7 @@ pub(super) fn happens(world: &mut World, planned: Planned) -> Verdict {
             world.machines[id].side = side;
         }
         Planned::Clock(id, offset_ms) => {
-            if world.machines[id].is_honest() {
+            if id > 0 && world.machines[id].is_honest() {
                 world.counts.clocks_set += 1;
                 world.note(|| format!("the clock of machine {id} is {offset_ms} ms ahead"));
                 world.machines[id].role.clock_offset_ms = offset_ms;
