@@ -40,8 +40,11 @@ pub mod process;
 pub mod rules;
 pub mod settings;
 pub mod signature;
+#[cfg(any(test, feature = "simulator"))]
+pub mod simulator;
 pub mod store;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulator"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "the simulator needs a part of what the tests need"))]
 pub(crate) mod testing;
 pub mod text;
 pub mod time;

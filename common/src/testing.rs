@@ -259,6 +259,12 @@ impl MapAccounts {
     }
 }
 
+impl FromIterator<(Address, Account)> for MapAccounts {
+    fn from_iter<I: IntoIterator<Item = (Address, Account)>>(accounts: I) -> Self {
+        Self(accounts.into_iter().collect())
+    }
+}
+
 impl Accounts for MapAccounts {
     type Error = Infallible;
 

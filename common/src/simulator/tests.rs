@@ -1,0 +1,88 @@
+//! Three hundred histories; that they hold what they promise to hold; and that the simulator sees what is wrong.
+//! `scripts/simulate` lives through as many as anybody has time for.
+
+use super::report::{Question, answer};
+use super::*;
+
+/// So many seeds in one test: they run side by side.
+const SEEDS: u64 = 50;
+
+fn live_through(seeds: std::ops::Range<u64>) -> Counts {
+    let mut counts = Counts::default();
+    for seed in seeds {
+        match run(seed, Size::Chance, None) {
+            Ok(summary) => counts.add(&summary.counts),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    counts
+}
+
+/// Each kind of thing that can go wrong did.
+fn assert_eventful(counts: &Counts) {
+    let quiet: Vec<_> = counts.numbers().into_iter().filter(|(_, number)| *number == 0).collect();
+    assert_eq!(quiet, [], "this never happened");
+    assert!(counts.deepest >= 3, "no reorganisation was deep: {:?}", counts.depths);
+}
+
+macro_rules! histories {
+    ($($name:ident $number:literal)*) => {
+        $(#[test]
+        fn $name() {
+            assert_eventful(&live_through($number * SEEDS..($number + 1) * SEEDS));
+        })*
+    };
+}
+
+histories! {
+    histories_end_well_0 0
+    histories_end_well_1 1
+    histories_end_well_2 2
+    histories_end_well_3 3
+    histories_end_well_4 4
+    histories_end_well_5 5
+}
+
+#[test]
+fn a_crowd_agrees() {
+    let summary = run(0, Size::Machines(200), None).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(summary.machines, 200);
+    assert!(summary.counts.agreed > 100, "{:?}", summary.counts);
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in (0..400).step_by(40) {
+        let [first, second] = [(), ()].map(|()| run(seed, Size::Chance, None));
+        assert_eq!(first, second);
+        assert!(first.is_ok_and(|summary| summary.trace != 0));
+    }
+}
+
+#[test]
+fn a_disk_that_forgets_is_found_out() {
+    let failures: Vec<_> = (0..10)
+        .filter_map(|seed| run_on(seed, Size::Chance, None, |rules| Disk::forgetful(rules, 20)).err())
+        .collect();
+    assert_eq!(failures.len(), 10, "{failures:?}");
+    let seen = ["the supply is", "the ledger is not the blocks'", "is inconsistent with the blocks"];
+    for failure in failures {
+        assert!(seen.iter().any(|seen| failure.what.contains(seen)), "{failure}");
+        assert!(failure.to_string().contains(&format!("scripts/simulate --seed {}", failure.seed)));
+    }
+}
+
+#[test]
+fn a_small_network_forks_about_as_often_as_theory_says() {
+    let question = Question {
+        machines: 8,
+        interval: Duration::from_secs(1),
+        latency: Duration::from_millis(100),
+        blocks: 400,
+        seed: 3,
+    };
+    let seen = answer(&question).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(seen.theory > 0.1, "{seen:?}");
+    assert!((seen.forks / seen.theory - 1.0).abs() < 0.5, "{seen:?}");
+    assert!(seen.median < seen.p99 && seen.height > 300, "{seen:?}");
+}
