@@ -67,7 +67,7 @@ impl Disk {
         }
         if left == 0 {
             let source = std::io::Error::other("the disk failed");
-            return Err(StoreError::Io { path: "a simulated disk".to_owned(), source });
+            return Err(StoreError::Io { action: "write", path: "a simulated disk".to_owned(), source });
         }
         self.succeed.store(left - 1, Ordering::Relaxed);
         Ok(())

@@ -501,6 +501,7 @@ impl World {
     fn check(&mut self, id: MachineId, before: Option<Tip>) -> Verdict {
         let machine = &self.machines[id];
         let Some(node) = &machine.node else { return Ok(()) };
+        node.load().check().map_err(|beyond| Violation(format!("machine {id} holds {beyond}")))?;
         let tip = *node.tip();
         if before == Some(tip) {
             return Ok(());
@@ -935,5 +936,6 @@ fn kind_of(input: &Input) -> u64 {
         Input::Offered { .. } => 19,
         Input::Mined { .. } => 20,
         Input::Submit(_) => 21,
+        Input::CallerAtFault { .. } => 22,
     }
 }
