@@ -6,7 +6,7 @@ use trials::crash::disk::Names;
 use trials::crash::power_loss::Scenario;
 
 /// When the names in directories are safe.
-const NAMES: Names = Names::Journal;
+const NAMES: Names = Names::Posix;
 /// What the tests begin with; `trials power-loss` takes any.
 const SEED: u64 = 1;
 

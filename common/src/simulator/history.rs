@@ -116,7 +116,7 @@ pub(super) fn live(
         .and_then(|()| settle(&mut world));
     match lived {
         Ok(()) => {
-            let height = world.best_tip().map_or(0, |tip| tip.height.get());
+            let height = world.best_tip(promised(&world)).map_or(0, |tip| tip.height.get());
             Ok(Summary { machines, height, trace: world.trace, time: world.now, counts: world.counts })
         }
         Err(violation) => Err((violation, world.now)),
@@ -352,7 +352,7 @@ fn pay(world: &mut World, payer: usize) {
     let to = world.payers[world.random.index(world.payers.len())].key.address();
     let (amount, fee) = (1 + world.random.below(40_000_000), world.random.below(5_000));
     let expires = world.random.happens(100).then(|| {
-        world.best_tip().map_or(0, |tip| tip.height.get()) as u32 + 1 + world.random.below(8) as u32
+        world.best_tip(promised(world)).map_or(0, |tip| tip.height.get()) as u32 + 1 + world.random.below(8) as u32
     });
     let (network, min_fee) = (world.rules.network_id(), world.rules.min_fee);
     let payer = &mut world.payers[payer];
@@ -398,7 +398,7 @@ fn announce(world: &mut World, home: MachineId, transaction: &Transaction) {
 }
 
 fn send_again(world: &mut World, payer: usize) {
-    let Some(ledger) = world.best_tip().and_then(|tip| world.oracle.ledger(&tip.id)) else { return };
+    let Some(ledger) = world.best_tip(promised(world)).and_then(|tip| world.oracle.ledger(&tip.id)) else { return };
     let payer = &world.payers[payer];
     let confirmed = ledger.account(&payer.key.address()).nonce;
     let pending: Vec<_> = payer.issued.iter().filter(|it| it.payment.nonce >= confirmed).cloned().collect();
@@ -448,6 +448,7 @@ fn go_on(world: &mut World, end: Duration, what: &str) -> Verdict {
     if world.now > end {
         return Err(Violation(format!("{} s after the last fault: {what}", PATIENCE.as_secs())));
     }
+    world.note(|| format!("not yet: {what}"));
     world.run_for(LOOK_EVERY)
 }
 
@@ -485,7 +486,7 @@ fn disagreement(world: &World) -> Option<String> {
 
 /// An honest payment that is not in the chain and has no reason not to be.
 fn unconfirmed(world: &World) -> Option<String> {
-    let tip = world.best_tip()?;
+    let tip = world.best_tip(promised(world))?;
     let ledger = world.oracle.ledger(&tip.id)?;
     for payer in world.payers.iter().filter(|payer| !payer.cheats) {
         let account = ledger.account(&payer.key.address());

@@ -144,7 +144,7 @@ fn seen(world: &World, question: &Question) -> Answer {
     let at = |times: &[Duration], share: f64| {
         times.get(((times.len().saturating_sub(1)) as f64 * share) as usize).copied().unwrap_or_default()
     };
-    let height = world.best_tip().map_or(0, |tip| tip.height.get());
+    let height = world.best_tip(0..machines).map_or(0, |tip| tip.height.get());
     let found = world.counts.found;
     let mean = all.iter().sum::<Duration>() / (all.len().max(1) as u32);
     let undone: u64 = world.counts.depths.values().sum();

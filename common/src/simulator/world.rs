@@ -325,10 +325,9 @@ impl World {
         }
     }
 
-    /// The best tip of all honest machines that run.
-    pub(crate) fn best_tip(&self) -> Option<Tip> {
-        let running = self.machines.iter().filter(|machine| machine.is_honest());
-        let tips = running.filter_map(|machine| machine.node.as_ref().map(|node| *node.tip()));
+    /// The best tip of these machines' programs.
+    pub(crate) fn best_tip(&self, of: impl IntoIterator<Item = MachineId>) -> Option<Tip> {
+        let tips = of.into_iter().filter_map(|id| self.machines[id].node.as_ref().map(|node| *node.tip()));
         tips.reduce(|best, tip| if tip.is_better_than(&best) { tip } else { best })
     }
 
@@ -589,7 +588,11 @@ impl World {
                     self.counts.deepest = self.counts.deepest.max(depth);
                     *self.counts.depths.entry(depth).or_default() += 1;
                 }
-                self.note(|| format!("machine {id} is at height {} ({depth} undone)", change.new.height));
+                self.note(|| {
+                    let Tip { id: tip, height, time, .. } = change.new;
+                    let early_ms = time.millis_since(self.now_of(0).wall);
+                    format!("machine {id} is at height {height}, {} ({depth} undone, {early_ms} ms early)", tip.short())
+                });
             }
             Notice::PeerMisbehaved { target, reason, .. } => {
                 self.note(|| format!("machine {id} bans {target}: {reason}"));
@@ -613,6 +616,7 @@ impl World {
             Notice::PeerFailed { target, reason, .. } => {
                 self.note(|| format!("machine {id} leaves {target} alone: {reason}"));
             }
+            Notice::Idle(idle) => self.note(|| format!("machine {id} does not mine: {idle:?}")),
             _ => {}
         }
         Ok(())
