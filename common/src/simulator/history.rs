@@ -273,11 +273,12 @@ fn prepare(world: &mut World, time: Duration, faults: u64, payments: u64) -> Ver
     }
     for _ in 0..faults {
         let at = world.random.between(&(Duration::ZERO..time));
-        let lasts = world.random.between(&(Duration::from_millis(100)..time / 3));
+        // Everything has happened when the history settles.
+        let over = (at + world.random.between(&(Duration::from_millis(100)..time / 3))).min(time);
         let id = world.random.index(count);
         let planned = match world.random.below(10) {
             0..4 => {
-                world.schedule(at + lasts, Event::Planned(Planned::Start(id)));
+                world.schedule(over, Event::Planned(Planned::Start(id)));
                 if world.random.happens(600) { Planned::KillInWrite(id) } else { Planned::Kill(id) }
             }
             4..6 => {
@@ -286,7 +287,7 @@ fn prepare(world: &mut World, time: Duration, faults: u64, payments: u64) -> Ver
                 for _ in 0..1 + world.random.index(count) {
                     let other = world.random.index(count);
                     world.schedule(at, Event::Planned(Planned::Side(other, side)));
-                    world.schedule(at + lasts, Event::Planned(Planned::Side(other, 0)));
+                    world.schedule(over, Event::Planned(Planned::Side(other, 0)));
                 }
                 Planned::Side(id, side)
             }
@@ -294,7 +295,7 @@ fn prepare(world: &mut World, time: Duration, faults: u64, payments: u64) -> Ver
                 let offset = some_offset(&mut world.random, &world.rules.clone());
                 // Set right by NTP some time later, more or less.
                 let right = world.random.below(200) as i64;
-                world.schedule(at + lasts, Event::Planned(Planned::Clock(id, right)));
+                world.schedule(over, Event::Planned(Planned::Clock(id, right)));
                 Planned::Clock(id, offset)
             }
             7 => Planned::FailDisk(id, world.random.below(20)),
@@ -352,7 +353,9 @@ fn pay(world: &mut World, payer: usize) {
     let to = world.payers[world.random.index(world.payers.len())].key.address();
     let (amount, fee) = (1 + world.random.below(40_000_000), world.random.below(5_000));
     let expires = world.random.happens(100).then(|| {
-        world.best_tip(promised(world)).map_or(0, |tip| tip.height.get()) as u32 + 1 + world.random.below(8) as u32
+        world.best_tip(promised(world)).map_or(0, |tip| tip.height.get()) as u32
+            + 1
+            + world.random.below(8) as u32
     });
     let (network, min_fee) = (world.rules.network_id(), world.rules.min_fee);
     let payer = &mut world.payers[payer];
@@ -398,7 +401,9 @@ fn announce(world: &mut World, home: MachineId, transaction: &Transaction) {
 }
 
 fn send_again(world: &mut World, payer: usize) {
-    let Some(ledger) = world.best_tip(promised(world)).and_then(|tip| world.oracle.ledger(&tip.id)) else { return };
+    let Some(ledger) = world.best_tip(promised(world)).and_then(|tip| world.oracle.ledger(&tip.id)) else {
+        return;
+    };
     let payer = &world.payers[payer];
     let confirmed = ledger.account(&payer.key.address()).nonce;
     let pending: Vec<_> = payer.issued.iter().filter(|it| it.payment.nonce >= confirmed).cloned().collect();

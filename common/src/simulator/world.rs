@@ -591,7 +591,10 @@ impl World {
                 self.note(|| {
                     let Tip { id: tip, height, time, .. } = change.new;
                     let early_ms = time.millis_since(self.now_of(0).wall);
-                    format!("machine {id} is at height {height}, {} ({depth} undone, {early_ms} ms early)", tip.short())
+                    format!(
+                        "machine {id} is at height {height}, {} ({depth} undone, {early_ms} ms early)",
+                        tip.short()
+                    )
                 });
             }
             Notice::PeerMisbehaved { target, reason, .. } => {
@@ -675,8 +678,9 @@ impl World {
         machine.search += 1;
         let search = machine.search;
         let mean = Duration::from_secs_f64(template.header.bits.to_target().work().to_f64() / rate);
-        let at = self.now + self.random.waiting_time(mean);
-        self.schedule(at, Event::Found(id, search));
+        let wait = self.random.waiting_time(mean);
+        self.note(|| format!("machine {id} needs {wait:.1?} for its next block, {mean:.1?} on average"));
+        self.schedule(self.now + wait, Event::Found(id, search));
     }
 
     fn found(&mut self, id: MachineId, search: u64) -> Verdict {
