@@ -71,6 +71,8 @@ pub const KEEP_GREETED: Duration = Duration::from_secs(120);
 /// A chain that waits for the clock is looked at again at the latest after this long: its peer may have
 /// left it meanwhile.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(30);
+/// A machine's clock that runs away from the time that passes by more than this was set: by NTP, or a user.
+pub const CLOCK_WAS_SET_MS: u64 = 1_000;
 
 /// Headers held of a chain that has not proved more work yet: 5 MiB with the largest seals. A longer
 /// chain is followed by its work alone, and fetched again once that is proved.

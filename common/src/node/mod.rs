@@ -129,7 +129,7 @@ impl<S: Store> Node<S> {
         inputs: impl IntoIterator<Item = Input>,
         now: Now,
     ) -> Result<(), StoreError> {
-        self.now = now;
+        self.pass_to(now);
         self.look_at_store()?;
         self.pool_follows()?;
         let mut payments = Vec::new();
@@ -176,10 +176,21 @@ impl<S: Store> Node<S> {
 
     /// Does what is due. Called at [`Node::next_deadline`], and harmless at any other time.
     pub fn tick(&mut self, now: Now) -> Result<(), StoreError> {
-        self.now = now;
+        self.pass_to(now);
         self.look_at_store()?;
         self.pool_follows()?;
         self.drive()
+    }
+
+    /// It is this time now. What had to wait for the machine's clock need not wait any more when that was set.
+    fn pass_to(&mut self, now: Now) {
+        let passed = now.monotonic.saturating_sub(self.now.monotonic);
+        let expected = self.now.wall.plus_millis(passed.as_millis() as u64);
+        let set_by_ms = now.wall.millis().abs_diff(expected.millis());
+        if set_by_ms > limits::CLOCK_WAS_SET_MS {
+            self.peers.hold_nobody();
+        }
+        self.now = now;
     }
 
     /// Takes over what another process did to the store. A second `wallet sync` may work on a wallet's; a

@@ -262,6 +262,11 @@ impl Peers {
         }
     }
 
+    /// Every peer's chain may be looked at again.
+    pub(super) fn hold_nobody(&mut self) {
+        self.all.values_mut().for_each(|peer| peer.held_until = Duration::ZERO);
+    }
+
     /// A claim turned out to be no better chain, or a lie: only a new one is looked at.
     pub(super) fn forget_claim(&mut self, id: PeerId, claim: &Status) {
         if let Some(peer) = self.all.get_mut(&id).filter(|peer| peer.claim.as_ref() == Some(claim)) {

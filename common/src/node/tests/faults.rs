@@ -484,6 +484,22 @@ fn a_flood_does_not_drive_out_a_miner_that_was_reached() {
 }
 
 #[test]
+fn a_clock_that_is_set_right_lets_blocks_in_at_once() {
+    let rules = rules();
+    let mut network = Network::new(&rules, 17);
+    // An hour behind: everybody else's blocks come from the future.
+    let miner = network.add(Spec { clock_ahead_ms: 3_600_000, ..Spec::default() });
+    let node = network.add(Spec { miner: None, ..Spec::default() });
+    network.run_for(seconds(3));
+    network.mine(miner);
+    network.run_for(seconds(35));
+    assert_eq!(network.height(node), 0);
+    network.set_clock_ahead_ms(node, 3_600_000);
+    let took = network.run_until("the block is there", |it| it.agree(&[miner, node]));
+    assert!(took < seconds(3), "{took:?}");
+}
+
+#[test]
 fn a_block_from_the_future_waits_for_its_time_and_blames_nobody() {
     let rules = rules();
     let mut network = Network::new(&rules, 16);

@@ -365,6 +365,11 @@ impl Network {
             .map(|traffic| &traffic.message)
     }
 
+    /// A member's clock is set.
+    pub(super) fn set_clock_ahead_ms(&mut self, id: MemberId, clock_ahead_ms: u64) {
+        self.members[id].clock_ahead_ms = clock_ahead_ms;
+    }
+
     /// From now on nothing passes between members of different sides.
     pub(super) fn set_side(&mut self, id: MemberId, side: u8) {
         self.members[id].side = side;
