@@ -119,7 +119,9 @@ mod tests {
     /// Of all that the protocol has, this takes most room for its bytes.
     #[test]
     fn no_value_is_refused_for_the_room_that_it_takes() {
-        for length in [0, 1, 10, 100, 101, 102, 103, 1_637, 1_638, 26_213, 26_214, 50_000] {
+        let lengths = [0, 1, 10, 101, 102, 103, 1_637, 1_638, 26_213, 26_214, 50_000];
+        // Miri would take an hour for the long ones.
+        for &length in if cfg!(miri) { &lengths[..6] } else { &lengths } {
             let extensions = vec![(7_u16, Vec::<u8>::new()); length];
             let bytes = encode(&extensions);
             assert_eq!(decode::<Vec<(u16, Vec<u8>)>>(&bytes).unwrap(), extensions);

@@ -153,13 +153,23 @@ pub(crate) fn watch(
         return store.write(|writer| new.iter().try_for_each(|address| writer.watch(address)));
     }
     loop {
-        let tip = store.read(|reader| reader.tip())?;
+        let tip = store.read(best_tip)?;
         if let Some(found) = search(store, &tip, &new)?
             && store.write(|writer| begin_to_watch(writer, rules, &new, &tip, &found))?
         {
             return Ok(());
         }
         // A reorganisation came in between: from the start.
+    }
+}
+
+/// The tip, if it is the last block of the best chain. Where it is not the store is damaged, and no search of the
+/// chain would ever come to its end.
+fn best_tip(reader: &dyn Read) -> Result<Tip, StoreError> {
+    let tip = reader.tip()?;
+    match reader.best_at(tip.height)? {
+        Some(id) if id == tip.id => Ok(tip),
+        _ => Err(StoreError::damaged(format!("the tip {} is not in the best chain", tip.id))),
     }
 }
 

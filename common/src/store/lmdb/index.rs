@@ -56,20 +56,26 @@ impl<const N: usize> Index<N> {
     pub(super) fn adding(&self, txn: &RoTxn, mut entries: Vec<[u8; N]>) -> Result<Change<N>, StoreError> {
         // The parts are sorted, and the last sort only merges them.
         entries.sort_unstable();
-        let (mut first, mut end) = (0, None);
+        // Their numbers have no gaps, so that what is to be replaced is as many as there are.
+        let end = u32::try_from(self.table.len(txn)?).unwrap_or(u32::MAX);
+        let mut first = end;
         for run in self.table.rev_iter(txn)? {
             let (key, value) = run?;
-            let (number, run) = (run_number(key)?, entries_of(value)?);
-            end.get_or_insert(number + 1);
-            first = number;
+            let number = u32::from_be_bytes(exactly(key, "a run's number")?);
+            if number.checked_add(1) != Some(first) {
+                return Err(StoreError::damaged(format!(
+                    "an index of {end} runs has one with the number {number}"
+                )));
+            }
+            let run = entries_of(value)?;
             if run.len() > 2 * entries.len() || run.len() + entries.len() > self.largest_run {
-                first += 1;
                 break;
             }
+            first = number;
             entries.extend_from_slice(run);
         }
         entries.sort();
-        Ok(Change { first, entries, largest_run: self.largest_run, end: end.unwrap_or(first) })
+        Ok(Change { first, entries, largest_run: self.largest_run, end })
     }
 }
 
@@ -85,15 +91,6 @@ impl<const N: usize> Change<N> {
         let put = self.entries.len().div_ceil(self.largest_run) as u32;
         (self.first + put..self.end).map(u32::to_be_bytes)
     }
-}
-
-/// The number of a run, which is less than there could ever be: those after it are numbers too.
-fn run_number(key: &[u8]) -> Result<u32, StoreError> {
-    let number = u32::from_be_bytes(exactly(key, "a run's number")?);
-    if number > i32::MAX.cast_unsigned() {
-        return Err(StoreError::damaged(format!("no index has a run number {number}")));
-    }
-    Ok(number)
 }
 
 /// The entries of a run, where it lies.
@@ -179,11 +176,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_with_a_number_that_none_can_have_is_damage() {
+    fn a_run_beyond_a_gap_is_damage() {
         let directory = tempfile::tempdir().unwrap();
         let env = open(&directory);
         let index = index(&env, 16);
-        for number in [u32::MAX, 1 << 31] {
+        for number in [1_u32, 1 << 28, u32::MAX] {
             let mut txn = env.write_txn().unwrap();
             index.table.put(&mut txn, &number.to_be_bytes(), &[0; 40]).unwrap();
             assert!(matches!(index.adding(&txn, vec![[1; 40]]), Err(StoreError::Damaged { .. })));

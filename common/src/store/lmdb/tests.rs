@@ -398,6 +398,32 @@ fn a_reader_sees_one_state_while_a_writer_commits() {
     });
 }
 
+/// Found by a fuzzer: the search for what an address did began again and again.
+#[test]
+fn a_tip_that_is_not_in_the_best_chain_is_damage_to_who_begins_to_watch() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    connect(&store, &genesis(), &block(&rules(), &genesis(), 1, vec![]));
+    tamper(&store, |tables, txn| assert!(tables.best.delete(txn, &1_u32.to_be_bytes()).unwrap()));
+    let watched = super::super::watch(&store, &rules(), &[address(1)], false);
+    assert!(matches!(watched, Err(StoreError::Damaged { .. })));
+}
+
+/// Found by a fuzzer: it was undefined behaviour, and the block stayed without a body.
+#[test]
+fn a_body_of_a_block_that_was_not_put_yet_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    for key in [&u64::MAX.to_be_bytes()[..], &[1]] {
+        tamper(&store, |tables, txn| tables.bodies.put(txn, key, b"body").unwrap());
+        let block = block(&rules(), &genesis(), 1, vec![]);
+        let refused = store.write(|writer| writer.put_block(&block, genesis().work));
+        assert!(matches!(refused, Err(StoreError::Damaged { .. })));
+        assert_eq!(read(&store, |reader| reader.record(&block.id())), None);
+        tamper(&store, |tables, txn| assert!(tables.bodies.delete(txn, key).unwrap()));
+    }
+}
+
 #[test]
 fn a_damaged_body_or_header_is_named_and_never_returned() {
     let directory = tempfile::tempdir().unwrap();

@@ -269,6 +269,10 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
         id: &BlockId,
         value: &[u8],
     ) -> Result<(), StoreError> {
+        // LMDB would refuse it too, in a way that heed takes for a value at no address.
+        if table.last(&self.txn)?.is_some_and(|(last, _)| last >= key) {
+            return Err(StoreError::damaged("a table holds a block that was not put yet"));
+        }
         let bytes = CHECKSUM_BYTES + value.len();
         let result =
             table.get_or_put_reserved_with_flags(&mut self.txn, PutFlags::APPEND, key, bytes, |space| {
