@@ -9,11 +9,12 @@ use super::signer::Signer;
 use super::world::{Reply, World};
 use crate::amount::Amount;
 use crate::block::{Block, BlockHeader, Body, EncodedBlock, EncodedBody, SealedHeader};
+use crate::chain::ancestors_of;
 use crate::consensus::Ancestors;
 use crate::difficulty::{CompactTarget, Work};
 use crate::hash::{BlockId, MerkleRoot};
 use crate::node::Template;
-use crate::store::Tip;
+use crate::store::{Store, StoreError, Tip};
 use crate::testing::{Key, child, find_nonce};
 use crate::time::Height;
 use crate::transaction::{Payment, Transaction, TransactionVersion};
@@ -57,6 +58,11 @@ impl Malice {
         Self::Nonsense,
         Self::Spam,
     ];
+
+    /// Whether it takes the work of mining.
+    pub(crate) fn mines(self) -> bool {
+        matches!(self, Self::InvalidBlocks | Self::SelfishMining)
+    }
 }
 
 /// What a machine that breaks the rules keeps in mind.
@@ -332,11 +338,12 @@ pub(super) fn strikes(world: &mut World, id: MachineId) {
             let count = 1 + world.random.below(20);
             let mut branch = Vec::new();
             let (mut previous, mut height, mut time) = (tip.id, tip.height, tip.time);
+            let ancestors = world.machines[id].disk.read::<_, StoreError>(|reader| ancestors_of(reader, &tip.id));
+            let Ok(Some(ancestors)) = ancestors else { return };
+            let bits = ancestors.next_bits(&world.rules);
             for _ in 0..count {
                 (height, time) = (height.next(), time.plus_millis(u64::from(world.rules.min_spacing_ms)));
                 let merkle_root = MerkleRoot::from_bytes([5; 32]);
-                let bits = world.machines[id].template.as_ref().map(|template| template.header.bits);
-                let Some(bits) = bits else { return };
                 let mut header =
                     BlockHeader { version: 1, previous, merkle_root, time, bits, height, nonce: 0 };
                 find_nonce(&mut header, false);

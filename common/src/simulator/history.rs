@@ -222,12 +222,13 @@ fn some_machines(
         .map(|id| {
             let share = shares.get(id).copied().unwrap_or(0.0);
             // Whoever breaks the rules has less than a third of the hash power.
-            let malice = if id > 0 && random.happens(250) && of_cheats + share < in_all * 0.3 {
+            let may_be_bad = id > 0 && of_cheats + share < in_all * 0.3;
+            let malice = (may_be_bad && random.happens(if share > 0.0 { 400 } else { 200 })).then(|| {
                 of_cheats += share;
-                Some(Malice::ALL[random.index(Malice::ALL.len())])
-            } else {
-                None
-            };
+                // Some ways to break the rules take the work.
+                let ways: Vec<Malice> = Malice::ALL.into_iter().filter(|it| share > 0.0 || !it.mines()).collect();
+                ways[random.index(ways.len())]
+            });
             let mines = id < miners;
             let alone = mines && id > 0 && malice.is_none() && random.happens(150);
             Role {

@@ -10,6 +10,8 @@ use std::path::Path;
 const PAGE_BYTES: usize = 4096;
 /// Where in a meta page the number of its transaction stands; it has eight bytes.
 const TRANSACTION_AT: usize = 144;
+/// What a disk writes at once: no power cut leaves less of a file that LMDB began, but damage may.
+const SECTOR_BYTES: u64 = 512;
 /// A file that is longer was committed to, and is damaged otherwise: it is left to be looked at. A new store takes
 /// 30 KB, and 100 bytes more for each account of genesis.
 const LARGEST_BYTES: u64 = 1 << 20;
@@ -23,7 +25,7 @@ pub(super) fn clear(file: &Path) -> io::Result<()> {
     let length = opened.metadata()?.len();
     let mut pages = Vec::with_capacity(2 * PAGE_BYTES);
     opened.take(2 * PAGE_BYTES as u64).read_to_end(&mut pages)?;
-    if (1..=LARGEST_BYTES).contains(&length) && is_half_made(&pages) {
+    if (SECTOR_BYTES..=LARGEST_BYTES).contains(&length) && is_half_made(&pages) {
         File::options().write(true).open(file)?.set_len(0)
     } else {
         Ok(())
