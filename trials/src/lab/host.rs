@@ -69,6 +69,11 @@ impl<'n> Host<'n> {
         self.miner.as_ref().expect("it mines").said()
     }
 
+    /// What all programs here have said.
+    pub fn said(&self) -> String {
+        [&self.miner, &self.wallet].into_iter().flatten().map(Running::said).collect()
+    }
+
     /// Waits for a line of the miner's log with this; gives the line.
     pub fn miner_line(&self, text: &str) -> String {
         eventually(&format!("{text:?} in the log of {}'s miner", self.name), || {
