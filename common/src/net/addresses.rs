@@ -126,9 +126,10 @@ fn broadcast_address(interface: &Interface) -> Option<Ipv4Addr> {
     if network.is_loopback() || interface.is_p2p() || network.prefixlen >= FIRST_PREFIX_WITHOUT_BROADCAST {
         return None;
     }
-    // An address may have been given to an interface without naming its broadcast address.
-    let computed = Ipv4Addr::from_bits(network.ip.to_bits() | !network.netmask.to_bits());
-    Some(network.broadcast.filter(|address| !address.is_unspecified()).unwrap_or(computed))
+    // An address may have been given to an interface without naming its broadcast address. The C library of Linux
+    // then gives the address itself in its place.
+    let named = network.broadcast.filter(|address| !address.is_unspecified() && *address != network.ip);
+    Some(named.unwrap_or(Ipv4Addr::from_bits(network.ip.to_bits() | !network.netmask.to_bits())))
 }
 
 #[cfg(all(test, unix))]
@@ -206,8 +207,15 @@ mod tests {
         ] {
             assert_eq!(broadcast_address(&interface), None, "{interface:?}");
         }
-        let unnamed = interface([10, 0, 0, 1], 30, Some([0, 0, 0, 0]));
-        assert_eq!(broadcast_address(&unnamed), Some([10, 0, 0, 3].into()));
+    }
+
+    /// `ip address add 10.0.0.1/30 dev eth0` names none; getifaddrs then gives 10.0.0.1 with glibc.
+    #[test]
+    fn a_broadcast_address_that_was_not_named_is_computed() {
+        for unnamed in [None, Some([0, 0, 0, 0]), Some([10, 0, 0, 1])] {
+            let interface = interface([10, 0, 0, 1], 30, unnamed);
+            assert_eq!(broadcast_address(&interface), Some([10, 0, 0, 3].into()), "{unnamed:?}");
+        }
     }
 
     #[test]
