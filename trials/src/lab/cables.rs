@@ -41,7 +41,8 @@ impl Cables {
         self.on(SWITCH, &["link", "set", bridge, "up"]);
     }
 
-    /// Gives a machine an interface with this address, `1.2.3.4/24`, and a cable from it to a bridge.
+    /// Gives a machine an interface and a cable from it to a bridge. The address is `1.2.3.4/24`, or
+    /// `1.2.3.4/24 broadcast +` where the interface is to know its broadcast address by name.
     pub fn plug(&self, machine: &str, interface: &str, address: &str, bridge: &str) {
         let (here, there, port) = (self.namespace(machine), self.namespace(SWITCH), port(machine, interface));
         let pair = [
@@ -49,7 +50,8 @@ impl Cables {
         ];
         ip(&pair);
         self.on(SWITCH, &["link", "set", &port, "master", bridge, "up"]);
-        self.on(machine, &["address", "add", address, "broadcast", "+", "dev", interface]);
+        let words: Vec<_> = address.split(' ').collect();
+        self.on(machine, &[&["address", "add", "dev", interface], words.as_slice()].concat());
         self.on(machine, &["link", "set", interface, "up"]);
     }
 

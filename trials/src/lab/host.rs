@@ -88,6 +88,12 @@ impl<'n> Host<'n> {
         Some(start.to_owned() + rest.split(',').next()?)
     }
 
+    /// Whether the wallet follows the miner at this address, or did.
+    pub fn wallet_follows(&self, address: &str) -> bool {
+        let wallet = self.wallet.as_ref().expect("it follows the network");
+        wallet.said().contains(&format!("Following {address}:"))
+    }
+
     /// What somebody's savings come to by the wallet here.
     pub fn savings(&self, of: &Host<'_>) -> Amount {
         self.home.balance(&of.home.address(SAVINGS))

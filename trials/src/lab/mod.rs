@@ -47,9 +47,10 @@ pub fn run(prefix: &str, keep: bool, say: &mut dyn FnMut(&str)) {
     let mut cables = Cables::new(prefix);
     [HALL, ANNEX, OTHER].iter().for_each(|bridge| cables.add_bridge(bridge));
     let mut host = |name, address| Host::new(&network, &mut cables, name, address, HALL);
+    // As some tools set an address, and as `ip address add` does by itself.
     let mut hall = [
         host("alice", "10.77.1.1/24"),
-        host("bob", "10.77.1.2/24"),
+        host("bob", "10.77.1.2/24 broadcast +"),
         host("carol", "10.77.1.3/24"),
         host("dave", "10.77.1.4/24"),
     ];
@@ -112,6 +113,13 @@ fn discovery(story: &mut Story<'_>, hall: &mut [Host<'_>; 4]) {
         let found = eventually("a miner to find another machine", || host.found_on("10.77.1."));
         story.tell(&format!("{}'s miner has found {found}", host.name));
     }
+    // Nobody calls a wallet: it knows those that it has heard.
+    for address in ["10.77.1.1", "10.77.1.2", "10.77.1.3"] {
+        eventually(&format!("dave's wallet to follow {address}"), || {
+            dave.wallet_follows(address).then_some(())
+        });
+    }
+    story.tell("dave's wallet has heard all three");
     let height = agree(&[alice, bob, carol, dave], 5);
     story.tell(&format!("all seven copies of the chain agree at height {height}"));
     for host in [alice, bob, carol] {
@@ -192,9 +200,9 @@ fn absence(story: &mut Story<'_>, cables: &Cables, hall: &[Host<'_>; 4]) {
     story.tell(&format!("he is back, as 10.77.1.77; {seconds:.1} s later all agree at height {height}"));
     alice.home.wait_for_balance(&alice.home.address(SAVINGS), Amount::from_coins(3));
     story.tell("his payment is confirmed at alice's wallet");
-    let found = eventually("the others to find bob", || alice.found_on("10.77.1.77"));
+    eventually("dave's wallet to hear bob", || dave.wallet_follows("10.77.1.77").then_some(()));
     let seconds = returned.elapsed().as_secs_f64();
-    story.tell(&format!("alice's miner has found {found}, {seconds:.1} s after his return"));
+    story.tell(&format!("{seconds:.1} s after his return dave's wallet, too, follows his miner there"));
 }
 
 /// A second network behind a router, at first by itself; gives its machines.
