@@ -185,6 +185,9 @@ fn absence(story: &mut Story<'_>, cables: &Cables, hall: &[Host<'_>; 4]) {
     let left = bob.home.height(Program::Miner);
     cables.unplug(bob.name);
     story.tell(&format!("bob's link goes down, and his interface away, at height {left}"));
+    let gone = "this machine no longer has the address 10.77.1.2";
+    bob.miner_line(gone);
+    story.tell(&format!("his miner ends its connections: {gone}"));
     bob.pay(REWARDS, 3, alice);
     let (long, short) = eventually("the others to be ahead", || {
         let (long, short) = (alice.home.height(Program::Miner), bob.home.height(Program::Miner));
