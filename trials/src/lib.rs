@@ -6,5 +6,7 @@
 #[cfg(target_os = "linux")]
 pub mod crash;
 pub mod ear;
+#[cfg(target_os = "linux")]
+pub mod lab;
 pub mod program;
 pub mod random;

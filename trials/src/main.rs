@@ -25,6 +25,9 @@ enum Command {
     /// Stop a miner for longer than all deadlines, and let clocks jump
     #[cfg(target_os = "linux")]
     Pauses(pauses::Flags),
+    /// Cut, heal, leave and join networks of namespaces, as root: use `scripts/lab`, which also cleans up
+    #[cfg(target_os = "linux")]
+    Lab(lab::Flags),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
         Command::PowerLoss(flags) => power_loss::run(&flags),
         #[cfg(target_os = "linux")]
         Command::Pauses(flags) => pauses::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::Lab(flags) => lab::run(&flags),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -232,5 +237,29 @@ mod pauses {
         let failed = held.iter().filter(|held| held.is_none()).count();
         say(&format!("suspended for {seconds} s, and five jumps of clocks; {failed} of three trials failed"));
         failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod lab {
+    use clap::Args;
+    use trials::lab;
+
+    use super::say;
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// What the names of all namespaces begin with
+        #[arg(long)]
+        prefix: String,
+        /// Keep stores and logs
+        #[arg(long)]
+        keep: bool,
+    }
+
+    /// Panics where something does not hold: `scripts/lab` says the rest.
+    pub fn run(flags: &Flags) -> bool {
+        lab::run(&flags.prefix, flags.keep, &mut |line| say(line));
+        true
     }
 }

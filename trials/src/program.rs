@@ -88,10 +88,15 @@ impl Network {
         self.directory.as_ref().expect("it is there until the network is dropped").path()
     }
 
+    /// Leaves the directory where it is, also when nothing failed.
+    pub fn keep(mut self) -> PathBuf {
+        self.directory.take().expect("it is there until the network is dropped").keep()
+    }
+
     /// The data directory of one user.
     pub fn home(&self, name: &str) -> Home<'_> {
         let root = self.directory().join(name);
-        Home { network: self, root, ports: self.ports, environment: Vec::new() }
+        Home { network: self, root, ports: self.ports, environment: Vec::new(), launcher: Vec::new() }
     }
 }
 
@@ -133,6 +138,8 @@ pub struct Home<'n> {
     ports: Ports,
     /// More variables for the programs.
     environment: Vec<(String, OsString)>,
+    /// The command that starts them, if they are not started as they are.
+    launcher: Vec<String>,
 }
 
 /// How a command ended.
@@ -149,8 +156,19 @@ pub struct Ended {
 impl<'n> Home<'n> {
     /// The same directory, out of earshot of the others.
     pub fn cut_off(&self) -> Home<'n> {
-        let environment = self.environment.clone();
-        Home { network: self.network, root: self.root.clone(), ports: Ports::free(), environment }
+        Home {
+            network: self.network,
+            root: self.root.clone(),
+            ports: Ports::free(),
+            environment: self.environment.clone(),
+            launcher: self.launcher.clone(),
+        }
+    }
+
+    /// The same, its programs being started by this command, which is to become the program: `ip netns exec NAME`.
+    pub fn started_by(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
+        self
     }
 
     /// The same, with one more variable in the environment of its programs.
@@ -222,8 +240,9 @@ impl<'n> Home<'n> {
         let directory = self.network.directory();
         let log = |kind: &str| {
             let number = COUNT.fetch_add(1, Ordering::Relaxed);
-            let name = program.file_name().unwrap_or_default().to_string_lossy();
-            directory.join(format!("{number}-{name}.{kind}"))
+            let [home, name] = [&self.root, program]
+                .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+            directory.join(format!("{number}-{home}-{name}.{kind}"))
         };
         let (stdout, stderr) = (log("out"), log("err"));
         let mut command = self.prepare(program);
@@ -239,7 +258,14 @@ impl<'n> Home<'n> {
     /// A program with the environment of this home.
     fn prepare(&self, program: &Path) -> Command {
         let directory = self.network.directory();
-        let mut command = Command::new(program);
+        let mut command = match self.launcher.split_first() {
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("FARTHING_") {
                 command.env_remove(variable);

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::Event;
 use crate::hash::NetworkId;
-use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, connect, resolve};
+use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, address_gone, connect, resolve};
 use crate::node::limits::{CONNECT_DEADLINE, MAX_QUESTIONS, WAIT_STATUS_DEADLINE};
 use crate::node::{Input, LinkId, Node, Target};
 use crate::store::Store;
@@ -119,13 +119,14 @@ async fn call(
     }))
 }
 
-/// Sends requests and hands in answers until one of the two ends; says why.
+/// Sends requests and hands in answers until one of the two ends, or nothing more can come; says why.
 async fn converse(
     link: LinkId,
     session: Session,
     mut to_send: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Event>,
 ) -> String {
+    let own_address = session.own_address;
     let (mut requests, mut responses) = session.split();
     let sending = send_all(&mut requests, &mut to_send);
     let receiving = async {
@@ -143,6 +144,7 @@ async fn converse(
     tokio::select! {
         reason = sending => reason,
         reason = receiving => reason,
+        () = address_gone(own_address) => format!("this machine no longer has the address {}", own_address.ip()),
     }
 }
 

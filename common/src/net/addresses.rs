@@ -2,9 +2,13 @@
 //! stays on this machine, whatever its interfaces are; only the user's `lan` opens it. Used by
 //! [`super::Receiver`], [`super::Broadcaster`] and whoever binds the block server.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 use if_addrs::{IfAddr, Interface};
+use tokio::time::sleep;
+
+use super::limits::INTERFACES_FRESH_FOR;
 
 /// What every program on a Linux host hears that is bound to it, or to all addresses.
 const LOOPBACK_BROADCAST: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
@@ -126,9 +130,27 @@ fn broadcast_address(interface: &Interface) -> Option<Ipv4Addr> {
     if network.is_loopback() || interface.is_p2p() || network.prefixlen >= FIRST_PREFIX_WITHOUT_BROADCAST {
         return None;
     }
-    // An address may have been given to an interface without naming its broadcast address.
-    let computed = Ipv4Addr::from_bits(network.ip.to_bits() | !network.netmask.to_bits());
-    Some(network.broadcast.filter(|address| !address.is_unspecified()).unwrap_or(computed))
+    // An address may have been given to an interface without naming its broadcast address. The C library of Linux
+    // then gives the address itself in its place.
+    let named = network.broadcast.filter(|address| !address.is_unspecified() && *address != network.ip);
+    Some(named.unwrap_or(Ipv4Addr::from_bits(network.ip.to_bits() | !network.netmask.to_bits())))
+}
+
+/// Waits until this machine no longer has an address. Connections from there are not told: they would wait for
+/// answers that cannot come until a deadline passes.
+pub async fn address_gone(address: SocketAddr) {
+    while is_own(address) {
+        sleep(INTERFACES_FRESH_FOR).await;
+    }
+}
+
+/// Whether this machine has an address, as far as can be told.
+fn is_own(address: SocketAddr) -> bool {
+    let mut any_port = address;
+    any_port.set_port(0);
+    // A machine can bind no address but its own.
+    let bound = UdpSocket::bind(any_port);
+    !bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 #[cfg(all(test, unix))]
@@ -206,8 +228,23 @@ mod tests {
         ] {
             assert_eq!(broadcast_address(&interface), None, "{interface:?}");
         }
-        let unnamed = interface([10, 0, 0, 1], 30, Some([0, 0, 0, 0]));
-        assert_eq!(broadcast_address(&unnamed), Some([10, 0, 0, 3].into()));
+    }
+
+    /// `ip address add 10.0.0.1/30 dev eth0` names none; getifaddrs then gives 10.0.0.1 with glibc.
+    #[test]
+    fn a_broadcast_address_that_was_not_named_is_computed() {
+        for unnamed in [None, Some([0, 0, 0, 0]), Some([10, 0, 0, 1])] {
+            let interface = interface([10, 0, 0, 1], 30, unnamed);
+            assert_eq!(broadcast_address(&interface), Some([10, 0, 0, 3].into()), "{unnamed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_an_address_that_this_machine_has_is_not_gone() {
+        let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 2607));
+        assert!(is_own(own));
+        // A documentation address (RFC 5737): nobody's.
+        address_gone(SocketAddr::from(([192, 0, 2, 1], 2607))).await;
     }
 
     #[test]

@@ -111,6 +111,7 @@ async fn call(
     let stream = TcpStream::connect(address).await;
     let stream = stream.map_err(|source| ConnectError::Unreachable { address, source })?;
     stream.set_nodelay(true).map_err(|error| broken(error.into()))?;
+    let own_address = stream.local_addr().map_err(|error| broken(error.into()))?;
     let (from, mut to) = stream.into_split();
     let mut from = FrameReader::new(from);
 
@@ -125,7 +126,7 @@ async fn call(
     let (asked, heard) = watch::channel(0);
     let requests = RequestSender { to, asked, write_within: deadlines.write };
     let responses = ResponseReceiver { from, asked: heard, answered: 0, waiting_since: None, deadlines };
-    Ok((Session { requests, responses }, hello))
+    Ok((Session { requests, responses, own_address }, hello))
 }
 
 /// A connection on which hellos are exchanged. Whoever has several requests in flight uses the halves from
@@ -136,6 +137,8 @@ pub struct Session {
     pub requests: RequestSender,
     /// Where answers come in.
     pub responses: ResponseReceiver,
+    /// This machine's end of the connection.
+    pub own_address: SocketAddr,
 }
 
 impl Session {

@@ -66,5 +66,5 @@ pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// and one that passes costs nothing that the buffer does not hold.
 pub const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 /// How long a list of interfaces is used: they come and go with cables and wireless networks, and reading
-/// them costs a tenth of a millisecond.
-pub const INTERFACES_FRESH_FOR: Duration = Duration::from_secs(10);
+/// them costs a tenth of a millisecond. A machine that comes back is heard with its second status at the latest.
+pub const INTERFACES_FRESH_FOR: Duration = Duration::from_secs(2);

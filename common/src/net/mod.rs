@@ -22,7 +22,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use addresses::{AddressError, Addresses};
+pub use addresses::{AddressError, Addresses, address_gone};
 pub use broadcast::{BroadcastError, Broadcaster, Receiver};
 pub use client::{
     ClientDeadlines, ConnectError, RequestSender, ResponseReceiver, Session, SessionError, connect, resolve,

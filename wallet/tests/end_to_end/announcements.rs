@@ -42,6 +42,7 @@ fn who_follows_the_network_is_told_what_may_surprise_and_with_verbose_every_bloc
     sync.wait_for("payments in what came");
     let mut other = home.start_wallet(&["sync", "--set", "difficulty=17"]);
     other.wait_for("this is not the network");
-    other.stop();
+    // It may not have come as far as to listen for Ctrl-C.
+    other.kill();
     sync.stop();
 }
