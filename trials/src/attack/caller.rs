@@ -57,6 +57,17 @@ impl Caller {
         self.send(&encode_frame(request))
     }
 
+    /// The same, given up after this time.
+    pub fn ask_within(&mut self, request: &Request, within: Duration) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(within))?;
+        self.ask(request)
+    }
+
+    /// The same connection, to write and read at a time.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()? })
+    }
+
     /// The next frame, its length taken off.
     pub fn frame(&mut self) -> io::Result<Vec<u8>> {
         let length = u32::from_le_bytes(self.bytes(4)?.try_into().expect("they are four")) as usize;

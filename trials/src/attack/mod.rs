@@ -13,6 +13,7 @@ mod datagrams;
 mod descriptors;
 mod frames;
 mod honest;
+mod liar;
 mod liars;
 mod payments;
 mod statuses;
