@@ -58,16 +58,24 @@ pub fn run(scale: u32, seed: u64) -> Figures {
     let (figures, log) = target.withstood(PAYMENTS_MIB + EVERYTHING_ELSE_MIB);
     for (what, expected) in [("malformed", expected.malformed), ("foreign", expected.foreign)] {
         let counted = counted(&log, what);
-        assert!(counted <= expected && counted + lost >= expected, "{what}: {counted} of {expected}, {lost} lost");
+        assert!(
+            counted <= expected && counted + lost >= expected,
+            "{what}: {counted} of {expected}, {lost} lost"
+        );
     }
     figures
 }
 
 /// What a miner says at its end to have dropped.
 fn counted(log: &str, what: &str) -> u64 {
-    let line = log.lines().rev().find(|line| line.contains("dropped as malformed")).expect("it is said at the end");
+    let line =
+        log.lines().rev().find(|line| line.contains("dropped as malformed")).expect("it is said at the end");
     let count = line.split_once(&format!("{what}: ")).expect("it is counted").1;
-    count.split(|end: char| !end.is_ascii_digit()).next().and_then(|count| count.parse().ok()).expect("a number")
+    count
+        .split(|end: char| !end.is_ascii_digit())
+        .next()
+        .and_then(|count| count.parse().ok())
+        .expect("a number")
 }
 
 struct Maker {

@@ -10,8 +10,8 @@ use common::files::Program;
 use common::hash::{BlockId, NetworkId, TransactionId};
 use common::rules::Rules;
 use common::wire::{
-    Hello, MAX_AGENT_BYTES, MAX_BLOCK_IDS, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, MAX_TRANSACTION_IDS, Request,
-    Response, encode_frame,
+    Hello, MAX_AGENT_BYTES, MAX_BLOCK_IDS, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, MAX_TRANSACTION_IDS,
+    Request, Response, encode_frame,
 };
 
 use super::Figures;
@@ -129,7 +129,8 @@ fn announced_counts(target: &mut Target<'_>, addresses: &mut Addresses) {
             }
         }
         // A payment with so many bytes of data.
-        let head = [&6_u32.to_le_bytes()[..], &1_u64.to_le_bytes(), &[0; 64], &count.to_le_bytes(), &[0; 600]];
+        let head =
+            [&6_u32.to_le_bytes()[..], &1_u64.to_le_bytes(), &[0; 64], &count.to_le_bytes(), &[0; 600]];
         broken(target, addresses, &frame(&head.concat()));
     }
 }
@@ -138,14 +139,19 @@ fn at_the_limits(target: &Target<'_>, addresses: &mut Addresses) {
     let mut caller = Caller::greeted(addresses.next(), target.place).expect("there is room for a caller");
     let mut answer = |request: Request| {
         caller.ask(&request).expect("the server listens");
-        let answers: Vec<_> = (0..request.answer_frames()).map(|_| caller.frame().expect("it is answered")).collect();
+        let answers: Vec<_> =
+            (0..request.answer_frames()).map(|_| caller.frame().expect("it is answered")).collect();
         answers.into_iter().map(|frame| Response::from_frame(frame).expect("it decodes")).collect::<Vec<_>>()
     };
     let unknown = BlockId::from_bytes([7; 32]);
     let headers = answer(Request::GetHeaders { locator: vec![unknown; MAX_LOCATOR], limit: u32::MAX });
-    assert!(matches!(&headers[..], [Response::Headers(headers)] if (5..=MAX_HEADERS).contains(&headers.len())));
+    assert!(
+        matches!(&headers[..], [Response::Headers(headers)] if (5..=MAX_HEADERS).contains(&headers.len()))
+    );
     let blocks = answer(Request::GetBlocks { ids: vec![unknown; MAX_BLOCK_IDS] });
-    assert!(blocks.iter().all(|block| matches!(block, Response::NotFound(_))) && blocks.len() == MAX_BLOCK_IDS);
+    assert!(
+        blocks.iter().all(|block| matches!(block, Response::NotFound(_))) && blocks.len() == MAX_BLOCK_IDS
+    );
     let ids = vec![TransactionId::ZERO; MAX_TRANSACTION_IDS];
     assert_eq!(answer(Request::GetTransactions { ids }), [Response::Transactions(Vec::new())]);
     assert_eq!(answer(Request::SubmitTransactions(Vec::new())), [Response::Results(Vec::new())]);
@@ -263,7 +269,8 @@ fn whole_chains(target: &mut Target<'_>, addresses: &mut Addresses, times: usize
     ];
     let hello = hello_bytes(target.place, target.network()) as u64;
     for request in requests {
-        let mut reading = Caller::greeted(addresses.next(), target.place).expect("there is room for a caller");
+        let mut reading =
+            Caller::greeted(addresses.next(), target.place).expect("there is room for a caller");
         let mut writing = reading.try_clone().expect("a socket has two ends");
         let mut deaf = Caller::greeted(addresses.next(), target.place).expect("there is room for a caller");
         let frames = times * request.answer_frames();

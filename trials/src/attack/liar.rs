@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::block::{EncodedBlock, SealedHeader};
+use common::block::{EncodedBlock, EncodedBody, SealedHeader};
 use common::chain::MAX_HEADERS;
 use common::difficulty::Work;
 use common::hash::{BlockId, NetworkId};
 use common::time::{Height, Timestamp};
 use common::wire::{
-    Announcement, Datagram, Hello, Incoming, MAGIC, MAX_FRAME_BYTES, MIN_VERSION, Request, Response, Status, VERSION,
-    encode_frame,
+    Announcement, Datagram, Hello, Incoming, MAGIC, MAX_FRAME_BYTES, MIN_VERSION, Request, Response, Status,
+    VERSION, encode_frame,
 };
 
 use super::caller::stranger;
@@ -251,7 +251,11 @@ impl Conversation {
         let other = truth.headers.iter().map(SealedHeader::id).find(|other| other != id);
         let other = &truth.blocks[&other.expect("the chain is longer than one block")];
         Response::Block(match self.lie {
-            Lie::OtherBodies => EncodedBlock { header: right.header.clone(), body: other.body.clone() },
+            Lie::OtherBodies => {
+                let mut body = right.body.to_body();
+                body.reward.data = b"mine".to_vec();
+                EncodedBlock { header: right.header.clone(), body: EncodedBody::new(&body) }
+            }
             _ => other.clone(),
         })
     }

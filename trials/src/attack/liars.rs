@@ -6,7 +6,7 @@ use std::time::Instant;
 use common::files::Program;
 
 use super::Figures;
-use super::liar::{Lie, Liar, Truth};
+use super::liar::{Liar, Lie, Truth};
 use super::target::{EVERYTHING_ELSE_MIB, Target};
 use crate::crash::scenes::mine_chain;
 use crate::program::{Network, PATIENCE, eventually};
@@ -59,10 +59,16 @@ pub fn run(scale: u32, seed: u64) -> Figures {
     for liar in liars.iter().filter(|liar| liar.lie.is_fault()) {
         let banned = |times: &str| {
             let said = following.said();
-            let of_liar = said.lines().filter(|line| line.contains(&format!("peer {liar} broke the protocol: ")));
+            let of_liar =
+                said.lines().filter(|line| line.contains(&format!("peer {liar} broke the protocol: ")));
             of_liar.filter(|line| line.ends_with(times)).count()
         };
-        assert!(banned("ignored for 60 s") == 1, "{liar} ({:?}) is not banned: {}", liar.lie, following.said());
+        assert!(
+            banned("ignored for 60 s") == 1,
+            "{liar} ({:?}) is not banned: {}",
+            liar.lie,
+            following.said()
+        );
         if scale > 1 {
             // It is called again after that, and left alone for longer.
             let longer = || (banned("ignored for 2 min") == 1).then_some(());

@@ -34,7 +34,8 @@ const PAYMENTS_MIB: u64 = 64 + 20 + 48 + 40;
 
 pub fn run(scale: u32, seed: u64) -> Figures {
     let random = Random::new(seed);
-    let keys: Vec<WeakKey> = (0..=SENDERS).map(|number| WeakKey::generate(&mut random.branch(number))).collect();
+    let keys: Vec<WeakKey> =
+        (0..=SENDERS).map(|number| WeakKey::generate(&mut random.branch(number))).collect();
     // The last one has nothing.
     let funded = keys.iter().take(SENDERS as usize).map(|key| address_of(key.modulus()));
     let mut alloc: Vec<_> = funded.map(|address| (address, Amount::from_coins(1_000))).collect();
@@ -154,7 +155,9 @@ impl People {
         let fee = Amount::from_units(self.random.below(100));
         let (own, other) = (self.network, NetworkId::from_bytes([7; 32]));
         let next = self.next[sender];
-        let told = |network: &NetworkId, payment| Datagram::new(network, Announcement::Transaction(payment)).to_bytes();
+        let told = |network: &NetworkId, payment| {
+            Datagram::new(network, Announcement::Transaction(payment)).to_bytes()
+        };
         match self.random.below(10) {
             0 if !self.sent.is_empty() => {
                 let place = self.random.below(self.sent.len() as u64) as usize;

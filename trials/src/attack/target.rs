@@ -63,6 +63,17 @@ impl<'n> Target<'n> {
         self.honest = Some(Honest::start(self.place, self.network()));
     }
 
+    /// The honest caller has to have been served until now.
+    pub fn dismiss_honest_caller(&mut self) {
+        if let Some(honest) = self.honest.take() {
+            let (times, slowest) = honest.end().unwrap_or_else(|error| {
+                panic!("an honest caller was let down: {error}: {}", self.miner.said())
+            });
+            self.figures.add("honest visits", times);
+            self.figures.add("slowest visit, ms", slowest.as_millis() as u64);
+        }
+    }
+
     /// The id of its network.
     pub fn network(&self) -> NetworkId {
         self.home.network().rules.network_id()
@@ -102,13 +113,7 @@ impl<'n> Target<'n> {
     /// by `LIMITS.md`. Gives the figures and the log.
     pub fn withstood(mut self, most_mib: u64) -> (Figures, String) {
         assert!(self.miner.is_running(), "it has ended: {}", self.miner.said());
-        if let Some(honest) = self.honest.take() {
-            let (times, slowest) = honest
-                .end()
-                .unwrap_or_else(|error| panic!("an honest caller was let down: {error}: {}", self.miner.said()));
-            self.figures.add("honest visits", times);
-            self.figures.add("slowest visit, ms", slowest.as_millis() as u64);
-        }
+        self.dismiss_honest_caller();
         self.goes_on(2);
         self.figures.add("memory before, KiB", self.bytes_before >> 10);
         self.figures.add("most memory, KiB", self.memory.most_bytes() >> 10);
