@@ -1,7 +1,6 @@
 //! Payments by UDP into a node that does not mine: how fast they get into its pool, what becomes of a burst,
 //! and what it costs to refuse what need not be looked at.
 
-use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use crate::process::{Miner, Ports, cpu_seconds};
 use crate::report::{Figure, Goal, number};
 use crate::verify::{Look, RawVerify};
 use trials::random::Random;
+use trials::system::UdpSocketState;
 
 /// Who pays.
 const SENDERS: u64 = 1_000;
@@ -352,42 +352,7 @@ impl Node {
     }
 }
 
-/// What the kernel says of a socket that hears broadcasts.
-#[derive(Clone, Copy, Debug, Default)]
-struct Socket {
-    waiting_bytes: u64,
-    dropped: u64,
-}
-
 /// The UDP socket on this port.
-fn socket(port: u16) -> Result<Socket, Failure> {
-    let table = fs::read_to_string("/proc/net/udp")?;
-    let found = table.lines().find_map(|line| socket_in(line, port));
-    found.ok_or_else(|| "the system does not say what waits in a socket".into())
-}
-
-/// A line of `/proc/net/udp`: slot, local address, remote address, state, queues, …, drops.
-fn socket_in(line: &str, port: u16) -> Option<Socket> {
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let (_, local_port) = fields.get(1)?.split_once(':')?;
-    if u16::from_str_radix(local_port, 16).ok()? != port {
-        return None;
-    }
-    let (_, waiting) = fields.get(4)?.split_once(':')?;
-    let waiting_bytes = u64::from_str_radix(waiting, 16).ok()?;
-    Some(Socket { waiting_bytes, dropped: fields.last()?.parse().ok()? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_table_is_read() {
-        let line = "  374: FFFFFF7F:0A30 00000000:0000 07 00000000:00000A00 00:00000000 00000000     0        0 21 2 0000000000000000 17";
-        let socket = socket_in(line, 2608).unwrap();
-        assert_eq!((socket.waiting_bytes, socket.dropped), (2_560, 17));
-        assert!(socket_in(line, 2606).is_none());
-        assert!(socket_in("  sl  local_address rem_address", 2608).is_none());
-    }
+fn socket(port: u16) -> Result<UdpSocketState, Failure> {
+    UdpSocketState::at(port).ok_or_else(|| "the system does not say what waits in a socket".into())
 }

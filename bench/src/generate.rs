@@ -27,8 +27,8 @@ use common::store::{LmdbStore, Tip};
 use common::transaction::{Payment, Transaction, TransactionVersion};
 
 use crate::Failure;
-use crate::weak_keys::WeakKey;
 use trials::random::Random;
+use trials::weak_keys::WeakKey;
 
 /// Known to everybody: worth nothing on any network but this one.
 const TEST_KEY: &str = include_str!("../../common/tests/vectors/keys/test-2048.pem");

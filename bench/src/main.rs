@@ -1,7 +1,7 @@
 //! Measures the whole product: every figure beside what limits it, in the same run. `scripts/bench` builds
 //! and runs it; `BENCHMARKS.md` explains the figures.
 //!
-//! - `generate` makes chains of many payments, `weak_keys` signs them;
+//! - `generate` makes chains of many payments, signed with `trials::weak_keys`;
 //! - `sync` and its siblings measure, each a part of the product;
 //! - `process` and `client` run the programs and talk to them;
 //! - `report` prints the table.
@@ -25,7 +25,6 @@ mod report;
 mod start;
 mod sync;
 mod verify;
-mod weak_keys;
 
 use context::Context;
 use generate::Spec;

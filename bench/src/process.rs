@@ -6,16 +6,11 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
-
-/// How often the memory of a program is looked at.
-const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
 /// The ports of one network.
 #[derive(Clone, Copy, Debug)]
@@ -149,48 +144,6 @@ impl Drop for Miner {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Watches how much memory of its own (RssAnon) a program has, until it is dropped or asked.
-pub struct MemoryWatch {
-    most_bytes: Arc<AtomicU64>,
-    over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl MemoryWatch {
-    /// Starts to watch.
-    pub fn start(pid: u32) -> Self {
-        let (most_bytes, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (most, end) = (most_bytes.clone(), over.clone());
-        let thread = thread::spawn(move || {
-            while !end.load(Ordering::Relaxed) {
-                most.fetch_max(anonymous_bytes(pid).unwrap_or(0), Ordering::Relaxed);
-                thread::sleep(SAMPLE_EVERY);
-            }
-        });
-        Self { most_bytes, over, thread: Some(thread) }
-    }
-
-    /// The most so far, in MiB.
-    pub fn most_mib(&self) -> f64 {
-        self.most_bytes.load(Ordering::Relaxed) as f64 / f64::from(1 << 20)
-    }
-}
-
-impl Drop for MemoryWatch {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn anonymous_bytes(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 /// How long a program has kept cores busy, in seconds.

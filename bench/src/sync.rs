@@ -10,9 +10,10 @@ use crate::Failure;
 use crate::client::Client;
 use crate::context::Context;
 use crate::generate::{Made, Spec};
-use crate::process::{MemoryWatch, Miner, Ports, bytes_on_disk, cpu_seconds};
+use crate::process::{Miner, Ports, bytes_on_disk, cpu_seconds};
 use crate::report::{Figure, Goal, median, number};
 use crate::verify::{Look, RawVerify};
+use trials::system::MemoryWatch;
 
 /// The longest that a sync may take.
 const AT_MOST: Duration = Duration::from_secs(300);

@@ -1,7 +1,8 @@
-//! What a program asks of the system for itself. Called by the programs when they are about to hold a secret.
+//! What a program asks of the system for itself.
 
-/// Keeps this process out of core dumps, and from being looked into by other processes of the same user. What the
-/// system does not grant is no reason to fail: it is one protection of several.
+/// For programs that are about to hold a secret: keeps this process out of core dumps, and from being looked into by
+/// other processes of the same user. What the system does not grant is no reason to fail: it is one protection of
+/// several.
 pub fn hide_memory() {
     #[cfg(unix)]
     {
@@ -14,4 +15,15 @@ pub fn hide_memory() {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};
         let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     }
+}
+
+/// How many files and sockets the system lets this program have open; `None`: it does not say, or any number.
+pub fn most_descriptors() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok())
+    }
+    #[cfg(not(unix))]
+    None
 }

@@ -211,6 +211,12 @@ fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {
     }
     let (status, payments) = (settings.status_broadcast_port, settings.transaction_port);
     info!("listening: statuses UDP {status}, payments UDP {payments}, blocks TCP {}:{got}", driver.host());
+    let callers = driver.most_callers();
+    if callers < settings.max_connections {
+        info!(
+            "serving {callers} callers at a time at most: the system allows no more open files (ulimit -n)"
+        );
+    }
     if settings.lan {
         info!("open to the local network: other machines hear this miner and can reach its block server");
     } else {

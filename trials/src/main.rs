@@ -28,6 +28,9 @@ enum Command {
     /// Cut, heal, leave and join networks of namespaces, as root: use `scripts/lab`, which also cleans up
     #[cfg(target_os = "linux")]
     Lab(lab::Flags),
+    /// Attack a miner and a wallet over the network: floods, broken messages, lying and stalling peers
+    #[cfg(target_os = "linux")]
+    Attack(attack::Flags),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,8 @@ fn main() -> ExitCode {
         Command::Pauses(flags) => pauses::run(&flags),
         #[cfg(target_os = "linux")]
         Command::Lab(flags) => lab::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::Attack(flags) => attack::run(&flags),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -261,5 +266,46 @@ mod lab {
     pub fn run(flags: &Flags) -> bool {
         lab::run(&flags.prefix, flags.keep, &mut |line| say(line));
         true
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod attack {
+    use clap::Args;
+    use trials::attack::Attack;
+
+    use super::{attempt, say};
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How many times as hard as the tests do; with 50, a million datagrams
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        scale: u32,
+        /// What all that is random follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One only: datagrams, statuses, payments, connections, descriptors, frames, liars
+        #[arg(long, value_parser = attack)]
+        only: Option<Attack>,
+    }
+
+    fn attack(name: &str) -> Result<Attack, String> {
+        let found = Attack::ALL.into_iter().find(|attack| attack.name() == name);
+        found.ok_or_else(|| "there is no such attack".to_owned())
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let Flags { scale, seed, only } = *flags;
+        let mut failed = 0;
+        for attack in only.map_or(Attack::ALL.to_vec(), |attack| vec![attack]) {
+            let again = format!("attack --only {} --scale {scale} --seed {seed}", attack.name());
+            match attempt(&again, || attack.run(scale, seed)) {
+                Some(figures) => say(&format!("{:11} {figures}", attack.name())),
+                None => failed += 1,
+            }
+        }
+        say(&format!("{failed} attacks achieved something"));
+        failed == 0
     }
 }

@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -235,6 +235,14 @@ impl<'n> Home<'n> {
         self.start(&program("miner"), &[&["--threads", "1"], arguments].concat())
     }
 
+    /// The same; the system lets it have so many files and sockets open and no more.
+    pub fn start_miner_with_files(&self, files: u32, arguments: &[&str]) -> Running {
+        let script = format!("ulimit -n {files}; exec \"$0\" --threads 1 \"$@\"");
+        let miner = program("miner");
+        let miner = miner.to_str().expect("the path is text");
+        self.start(Path::new("sh"), &[&["-c", &script, miner], arguments].concat())
+    }
+
     fn start(&self, program: &Path, arguments: &[&str]) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = self.network.directory();
@@ -444,6 +452,16 @@ impl Running {
             assert!(Instant::now() < deadline, "waited for {text:?} in vain: {}", self.said());
             std::thread::sleep(GLANCE);
         }
+    }
+
+    /// Where a miner serves blocks, once it does.
+    pub fn block_server(&mut self) -> SocketAddr {
+        self.wait_for("the chain is");
+        let said = self.said();
+        let line =
+            said.lines().find(|line| line.contains("blocks TCP")).expect("it is said before the chain is");
+        let place = line.rsplit(' ').next().and_then(|place| place.parse().ok());
+        place.unwrap_or_else(|| panic!("no address ends {line:?}"))
     }
 
     /// Whether it still runs.

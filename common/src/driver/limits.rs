@@ -13,6 +13,10 @@ pub const MAX_HEARD_STATUSES: usize = 1_024;
 pub const HEARD_AT_A_TIME: usize = 256;
 /// Datagrams waiting to be sent.
 pub const MAX_TO_SEND: usize = 4_096;
+/// Files and sockets that are not callers': the store, broadcasts, connections to peers. Callers have the rest of what
+/// the system allows, so that those who take places cannot leave a new one without any: it is for the block server to
+/// say who gives way.
+pub const OWN_DESCRIPTORS: usize = 64;
 /// How long each of the three steps of ending may take: a program is gone within 2 s of Ctrl-C.
 pub const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 /// Threads for sockets: they only move bytes.

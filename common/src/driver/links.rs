@@ -11,7 +11,9 @@ use tokio::task::AbortHandle;
 
 use super::Event;
 use crate::hash::NetworkId;
-use crate::net::{ClientDeadlines, ConnectError, RequestSender, Session, address_gone, connect, resolve};
+use crate::net::{
+    ClientDeadlines, ConnectError, RequestSender, Session, SessionError, address_gone, connect, resolve,
+};
 use crate::node::limits::{CONNECT_DEADLINE, MAX_QUESTIONS, WAIT_STATUS_DEADLINE};
 use crate::node::{Input, LinkId, Node, Target};
 use crate::store::Store;
@@ -51,17 +53,21 @@ impl Links {
         let (requests, to_send) = mpsc::channel(MAX_QUESTIONS);
         let (events, network, hello) = (self.events.clone(), self.network, self.hello.clone());
         let task = self.runtime.spawn(async move {
-            let reason = match call(&target, &network, &*hello).await {
+            let End { reason, fault } = match call(&target, &network, &*hello).await {
                 Ok((session, hello)) => {
                     if events.send(Event::Input(Input::Connected { link, hello })).await.is_err() {
                         return;
                     }
                     converse(link, session, to_send, &events).await
                 }
-                Err(error) => with_causes(&error),
+                Err(error) => End { reason: with_causes(&error), fault: error.is_fault() },
+            };
+            let input = match fault {
+                true => Input::PeerAtFault { link, reason },
+                false => Input::Disconnected { link, reason },
             };
             // Nobody is there to be told when the loop has ended.
-            let _ = events.send(Event::Input(Input::Disconnected { link, reason })).await;
+            let _ = events.send(Event::Input(input)).await;
         });
         self.open.insert(link, Link { requests, task: task.abort_handle() });
     }
@@ -88,6 +94,25 @@ impl Links {
 impl Drop for Links {
     fn drop(&mut self) {
         self.open.values().for_each(|link| link.task.abort());
+    }
+}
+
+/// How a connection ended.
+struct End {
+    reason: String,
+    /// Whether the server broke the protocol.
+    fault: bool,
+}
+
+impl End {
+    fn of_program() -> Self {
+        Self { reason: "the program ends".to_owned(), fault: false }
+    }
+}
+
+impl From<SessionError> for End {
+    fn from(error: SessionError) -> Self {
+        Self { reason: with_causes(&error), fault: error.is_fault() }
     }
 }
 
@@ -125,7 +150,7 @@ async fn converse(
     session: Session,
     mut to_send: mpsc::Receiver<Request>,
     events: &mpsc::Sender<Event>,
-) -> String {
+) -> End {
     let own_address = session.own_address;
     let (mut requests, mut responses) = session.split();
     let sending = send_all(&mut requests, &mut to_send);
@@ -134,25 +159,28 @@ async fn converse(
             match responses.next().await {
                 Ok(response) => {
                     if events.send(Event::Input(Input::Response { link, response })).await.is_err() {
-                        return "the program ends".to_owned();
+                        return End::of_program();
                     }
                 }
-                Err(error) => return with_causes(&error),
+                Err(error) => return End::from(error),
             }
         }
     };
     tokio::select! {
-        reason = sending => reason,
-        reason = receiving => reason,
-        () = address_gone(own_address) => format!("this machine no longer has the address {}", own_address.ip()),
+        end = sending => end,
+        end = receiving => end,
+        () = address_gone(own_address) => {
+            let reason = format!("this machine no longer has the address {}", own_address.ip());
+            End { reason, fault: false }
+        }
     }
 }
 
-async fn send_all(requests: &mut RequestSender, to_send: &mut mpsc::Receiver<Request>) -> String {
+async fn send_all(requests: &mut RequestSender, to_send: &mut mpsc::Receiver<Request>) -> End {
     while let Some(request) = to_send.recv().await {
         if let Err(error) = requests.send(&request).await {
-            return with_causes(&error);
+            return End::from(error);
         }
     }
-    "nothing more is asked".to_owned()
+    End::of_program()
 }

@@ -27,6 +27,7 @@ use crate::net::{
     AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
 };
 use crate::node::{ConnectionId, Effect, Input, Node, Notice, Now, Template};
+use crate::process::most_descriptors;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::transaction::Transaction;
@@ -200,6 +201,12 @@ impl Driver {
         self.listener.as_ref().map_or(0, Listener::port)
     }
 
+    /// How many callers the block server takes at once: fewer than the settings say where the system allows too few
+    /// open files.
+    pub fn most_callers(&self) -> usize {
+        most_callers(self.sockets.max_connections, most_descriptors())
+    }
+
     /// The address that the block server listens on.
     pub fn host(&self) -> Ipv4Addr {
         self.addresses.host()
@@ -238,7 +245,7 @@ impl Driver {
         }
         tokio::spawn(broadcast(broadcaster, to_send));
         let server = listener.map(|listener| {
-            let limits = ServerLimits::of(sockets.max_connections);
+            let limits = ServerLimits::of(most_callers(sockets.max_connections, most_descriptors()));
             listener.serve(Arc::new(ChainService::new(&node, events.clone(), dropped.clone())), limits)
         });
         drop(guard);
@@ -272,6 +279,12 @@ impl Driver {
         runtime.shutdown_timeout(LONGEST_FAREWELL);
         result
     }
+}
+
+/// How many callers there may be at once: as many as are wanted, if there are descriptors for them.
+fn most_callers(wanted: usize, descriptors: Option<usize>) -> usize {
+    let most = descriptors.map_or(usize::MAX, |most| most.saturating_sub(OWN_DESCRIPTORS));
+    wanted.min(most).max(1)
 }
 
 fn now(started: Instant) -> Now {
@@ -483,6 +496,15 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+
+    #[test]
+    fn callers_leave_descriptors_for_all_else() {
+        assert_eq!(most_callers(256, None), 256);
+        assert_eq!(most_callers(256, Some(1_024)), 256);
+        assert_eq!(most_callers(10_000, Some(1_024)), 1_024 - OWN_DESCRIPTORS);
+        assert_eq!(most_callers(256, Some(96)), 32);
+        assert_eq!(most_callers(256, Some(10)), 1);
+    }
 
     #[tokio::test]
     async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {

@@ -1,5 +1,6 @@
 //! Who is connected to a block server, what each makes it hold, and who gives way when that is too much.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -136,25 +137,26 @@ impl Callers {
 }
 
 impl State {
-    /// Who has to go for a new caller from this address: the one that has not said hello for longest, else the one
-    /// that has asked nothing for longest; of the same address where that has its share already. Where one address
-    /// has more than a new one would, and all are busy, one of its own.
+    /// Who has to go for a new caller from this address: of those that have not said hello one of the address with
+    /// most callers, the oldest, else whoever has asked nothing for longest; of the same address where that has its
+    /// share already. Where one address has more than a new one would, and all are busy, one of its own.
+    ///
+    /// Were it the oldest of all addresses, a few of them that call fast would send everybody away before a hello can
+    /// have come.
     fn who_gives_way(&self, address: IpAddr, only_there: bool, after: Duration) -> Option<ConnectionId> {
         let now = Instant::now();
         let there = || self.open.iter().filter(move |(_, entry)| !only_there || entry.address == address);
-        let longest = |doing: Doing, at_least: Duration| {
-            there()
-                .filter(|(_, it)| it.doing == doing && now.saturating_duration_since(it.since) >= at_least)
-                .min_by_key(|(id, entry)| (entry.since, **id))
-                .map(|(id, _)| *id)
-        };
-        let quiet = longest(Doing::Arriving, Duration::ZERO).or_else(|| longest(Doing::Idle, after));
-        if quiet.is_some() || only_there {
-            return quiet;
-        }
         let mut counts: HashMap<IpAddr, usize> = HashMap::new();
         for entry in self.open.values() {
             *counts.entry(entry.address).or_default() += 1;
+        }
+        let arriving = there().filter(|(_, it)| it.doing == Doing::Arriving);
+        let arriving = arriving.min_by_key(|(id, it)| (Reverse(counts[&it.address]), it.since, **id));
+        let idle = there()
+            .filter(|(_, it)| it.doing == Doing::Idle && now.saturating_duration_since(it.since) >= after);
+        let quiet = arriving.or_else(|| idle.min_by_key(|(id, it)| (it.since, **id))).map(|(id, _)| *id);
+        if quiet.is_some() || only_there {
+            return quiet;
         }
         let own = counts.get(&address).copied().unwrap_or(0);
         let (largest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
@@ -245,6 +247,20 @@ mod tests {
         // Others have their room all the same.
         let other = call(&callers, 5, 2).unwrap();
         assert!(!is_sent_away(&other).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_calls_fast_from_few_addresses_sends_nobody_else_away_before_a_hello_can_have_come() {
+        let callers = callers(|limits| (limits.connections, limits.connections_per_address) = (8, 5));
+        let honest = call(&callers, 1, 1).unwrap();
+        let flood: Vec<Place> = (2..100).map(|id| call(&callers, id, 2 + (id % 2) as u8).unwrap()).collect();
+        assert!(!is_sent_away(&honest).await);
+        // Who had no place before is no worse off.
+        let late = call(&callers, 100, 9).unwrap();
+        let more: Vec<Place> = (101..200).map(|id| call(&callers, id, 2 + (id % 2) as u8).unwrap()).collect();
+        assert!(!is_sent_away(&honest).await && !is_sent_away(&late).await);
+        assert_eq!(callers.state().open.len(), 8);
+        drop((flood, more));
     }
 
     #[tokio::test]

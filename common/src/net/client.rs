@@ -72,6 +72,29 @@ pub enum SessionError {
     Finished,
 }
 
+impl ConnectError {
+    /// Whether whoever answered broke the protocol, rather than being gone, slow, or somewhere else by now.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::MalformedHello { .. } => true,
+            Self::Hello { source, .. } => matches!(source, HelloError::Magic | HelloError::Agent),
+            Self::Transfer { source, .. } => source.is_fault_of_server(),
+            _ => false,
+        }
+    }
+}
+
+impl SessionError {
+    /// Whether the server broke the protocol, rather than being gone or slow.
+    pub fn is_fault(&self) -> bool {
+        match self {
+            Self::MalformedAnswer(_) | Self::Unasked => true,
+            Self::Transfer(error) => error.is_fault_of_server(),
+            Self::Finished => false,
+        }
+    }
+}
+
 /// The addresses of a peer named by hand as HOST:PORT, the preferred first. At least one.
 pub async fn resolve(peer: &str, within: Duration) -> Result<Vec<SocketAddr>, ConnectError> {
     let not_found = |source| ConnectError::NotFound { peer: peer.into(), source };

@@ -28,6 +28,14 @@ pub enum TransferError {
     Broken(#[from] io::Error),
 }
 
+impl TransferError {
+    /// Whether a server that ends a call so broke the protocol. One that is slow, or was killed in the middle of a
+    /// frame, did not.
+    pub(super) fn is_fault_of_server(&self) -> bool {
+        matches!(self, Self::TooLong { .. })
+    }
+}
+
 /// Cuts frames from a stream. A wait that is cancelled loses nothing: what has arrived is kept, and so is
 /// the time since when.
 #[derive(Debug)]

@@ -85,6 +85,13 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// A connection ended because the server broke the protocol.
+    PeerAtFault {
+        /// Which.
+        link: LinkId,
+        /// How.
+        reason: String,
+    },
     /// An answer.
     Response {
         /// On which connection.

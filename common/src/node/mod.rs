@@ -156,6 +156,7 @@ impl<S: Store> Node<S> {
             Input::ForeignNetwork { from, prefix } => self.heard_foreign_network(from, prefix),
             Input::Connected { link, hello } => self.connected(link, &hello),
             Input::Disconnected { link, reason } => self.disconnected(link, reason),
+            Input::PeerAtFault { link, reason } => self.peer_at_fault(link, reason),
             Input::Response { link, response } => self.response(link, response)?,
             Input::Caller { from, hello } => self.heard_caller(from, &hello),
             Input::Request { connection, request } => self.request(connection, request)?,

@@ -477,6 +477,13 @@ impl<S: Store> Node<S> {
         }
     }
 
+    /// What a peer sent is no message of the protocol.
+    pub(super) fn peer_at_fault(&mut self, number: LinkId, reason: String) {
+        let Some((id, _)) = self.peers.links.get(&number).copied() else { return };
+        self.forget_link(number);
+        self.misbehaved(id, reason);
+    }
+
     /// An answer came: it belongs to the oldest question of its connection.
     pub(super) fn response(&mut self, number: LinkId, response: Response) -> Result<(), StoreError> {
         let Some((id, purpose)) = self.peers.links.get(&number).copied() else { return Ok(()) };

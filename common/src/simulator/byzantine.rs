@@ -338,7 +338,8 @@ pub(super) fn strikes(world: &mut World, id: MachineId) {
             let count = 1 + world.random.below(20);
             let mut branch = Vec::new();
             let (mut previous, mut height, mut time) = (tip.id, tip.height, tip.time);
-            let ancestors = world.machines[id].disk.read::<_, StoreError>(|reader| ancestors_of(reader, &tip.id));
+            let ancestors =
+                world.machines[id].disk.read::<_, StoreError>(|reader| ancestors_of(reader, &tip.id));
             let Ok(Some(ancestors)) = ancestors else { return };
             let bits = ancestors.next_bits(&world.rules);
             for _ in 0..count {

@@ -226,7 +226,8 @@ fn some_machines(
             let malice = (may_be_bad && random.happens(if share > 0.0 { 400 } else { 200 })).then(|| {
                 of_cheats += share;
                 // Some ways to break the rules take the work.
-                let ways: Vec<Malice> = Malice::ALL.into_iter().filter(|it| share > 0.0 || !it.mines()).collect();
+                let ways: Vec<Malice> =
+                    Malice::ALL.into_iter().filter(|it| share > 0.0 || !it.mines()).collect();
                 ways[random.index(ways.len())]
             });
             let mines = id < miners;

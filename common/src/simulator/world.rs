@@ -945,5 +945,6 @@ fn kind_of(input: &Input) -> u64 {
         Input::Mined { .. } => 20,
         Input::Submit(_) => 21,
         Input::CallerAtFault { .. } => 22,
+        Input::PeerAtFault { .. } => 23,
     }
 }

@@ -14,4 +14,4 @@ pub mod pauses;
 pub mod power_loss;
 pub mod promises;
 pub mod recording;
-mod scenes;
+pub mod scenes;

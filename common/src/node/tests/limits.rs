@@ -37,6 +37,8 @@ enum Server {
     Honest(Chain<MemoryStore>),
     /// It answers every question with this.
     Liar(Box<Response>),
+    /// It answers with what is no message.
+    Broken,
 }
 
 /// One node, and servers at any address and port, all of which answer at once.
@@ -143,6 +145,10 @@ impl Solo {
             Some(Server::Honest(chain)) if serve::is_about_chain(request) => chain_answers(chain, request),
             Some(Server::Honest(_)) => vec![Response::PoolIds(Vec::new())],
             Some(Server::Liar(response)) => vec![(**response).clone()],
+            Some(Server::Broken) => {
+                return self
+                    .give(Input::PeerAtFault { link, reason: "an answer does not decode".to_owned() });
+            }
             None => Vec::new(),
         };
         for response in responses {
@@ -277,6 +283,21 @@ fn a_liar_is_banned_ever_longer_also_when_it_was_forgotten_and_its_neighbour_is_
     assert!(solo.calls_to(liar) <= bans.len() + 1, "{}", solo.calls_to(liar));
     assert_eq!(solo.bans(honest), []);
     assert_eq!(solo.node.tip().id, claim.id);
+}
+
+#[test]
+fn a_server_that_sends_what_is_no_message_is_banned() {
+    let rules = rules();
+    let mut solo = Solo::new(&rules);
+    let liar = at(1, 1);
+    solo.servers.insert(liar, Server::Broken);
+    for _ in 0..10 {
+        solo.claim(liar, &dream());
+        solo.run_for(limits::FIRST_BAN);
+    }
+    let bans: Vec<Duration> = (0..4).map(|it| limits::FIRST_BAN * 2_u32.pow(it)).collect();
+    assert_eq!(solo.bans(liar)[..3], bans[..3]);
+    assert!(solo.calls_to(liar) <= 4, "{}", solo.calls_to(liar));
 }
 
 #[test]

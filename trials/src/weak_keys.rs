@@ -1,17 +1,17 @@
 //! RSA keys that sign fast, and that anybody can break.
 //!
-//! A benchmark needs a million signed payments, and a real 2048-bit key takes 0.7 ms to sign one. These keys
+//! A benchmark or a flood needs very many signed payments, and a real 2048-bit key takes 0.7 ms to sign one. These keys
 //! take a hundredth of that: their modulus is the product of 32 primes of 64 bits instead of two of 1024, so a
 //! signature is 32 powers in single machine words, put together by the Chinese remainder theorem.
 //!
-//! For a benchmark that is fair. Whoever verifies sees an odd modulus of 2048 bits with the exponent 65537 and
+//! For both that is fair. Whoever verifies sees an odd modulus of 2048 bits with the exponent 65537 and
 //! a signature that is right: the same bytes, the same arithmetic, the same time as with any other key. As a
 //! key it is worthless: primes of 64 bits are found from the modulus within minutes on one core.
 
 use common::hash::{NetworkId, sha256};
 use common::transaction::{Payment, Transaction};
 
-use trials::random::Random;
+use crate::random::Random;
 
 /// How many primes a modulus has: 32 of 64 bits make 2048.
 const PRIMES: usize = 32;
