@@ -1,6 +1,6 @@
 //! A hostile client, written for the purpose, against the real programs: over real sockets, on this machine alone.
 //!
-//! Each [`Attack`] has a network of its own and a [`target::Target`], which answers for what holds whatever anybody
+//! Each [`Attack`] has a network of its own and a target, which answers for what holds whatever anybody
 //! does: an honest caller is served all the while, the chain only grows by what honest miners find, memory stays
 //! within what `LIMITS.md` says, and the program goes on and ends as it should. The rest of what an attack must not
 //! achieve is asserted where it is made.

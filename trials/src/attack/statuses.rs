@@ -22,7 +22,7 @@ use crate::random::Random;
 /// Addresses that statuses come from.
 const SOURCES: u32 = 10_000;
 /// Sockets that are kept, to see that nothing comes.
-const KEPT: usize = 256;
+const KEPT: u32 = 256;
 /// One in so many statuses is in the victim's name.
 const VICTIMS_EVERY: u32 = 10;
 /// A call to somebody who accepts it and says nothing lasts so long, and nobody calls the same a second time
@@ -55,7 +55,7 @@ pub fn run(scale: u32, seed: u64) -> Figures {
                 flood.send(&in_victims_name, &maker.status(port));
             }
             source.heard_nothing();
-            if round == 0 && number as usize % (SOURCES as usize / KEPT) == 0 {
+            if round == 0 && number.is_multiple_of(SOURCES / KEPT) {
                 kept.push(source);
             }
         }
