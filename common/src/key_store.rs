@@ -234,6 +234,8 @@ impl KeyStore {
     pub fn encrypt(&self, name: &KeyName, passphrases: &Passphrases) -> Result<Rewritten, KeyStoreError> {
         let (_lock, path, file) = self.lock(name)?;
         if file.is_encrypted() {
+            // Somebody who was killed while he decrypted it may have left a copy.
+            files::remove_leftovers_of(&path)?;
             return Err(KeyStoreError::EncryptedAlready { name: name.clone() });
         }
         let key = in_file(&path, file.open())?;

@@ -108,7 +108,7 @@ pub fn repair(
     let tips = rebuild.by_work();
     let total = tips.len() as u64;
     for tip in &tips {
-        rebuild.take_branch(*tip, &mut |done| progress(done, total), directory)?;
+        rebuild.take_branch(*tip, &mut |done| progress(done, total))?;
     }
     let blocks = rebuild.done.len() as u64 - 1;
     chain.watch(watched, false)?;
@@ -162,12 +162,7 @@ impl Rebuild<'_> {
     }
 
     /// Takes over a block and all below that are not in the new store yet, as far as they are sound.
-    fn take_branch(
-        &mut self,
-        tip: BlockId,
-        progress: &mut dyn FnMut(u64),
-        directory: &Path,
-    ) -> Result<(), RepairError> {
+    fn take_branch(&mut self, tip: BlockId, progress: &mut dyn FnMut(u64)) -> Result<(), RepairError> {
         let (mut branch, mut next) = (Vec::new(), tip);
         while !self.done.contains(&next) {
             branch.push(next);
@@ -192,8 +187,7 @@ impl Rebuild<'_> {
                 else {
                     break;
                 };
-                let body = self.salvage.body(id).map_err(|error| unreadable(directory, error))?;
-                let Some(body) = body else { break };
+                let Some(body) = self.salvage.body(id) else { break };
                 if check_header(self.rules, &known, &header, self.verifier).is_err() {
                     break;
                 }

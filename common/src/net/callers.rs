@@ -18,7 +18,7 @@ pub(super) struct Callers {
     limits: ServerLimits,
     state: Mutex<State>,
     /// A turn to make a piece of an answer; whoever has waited longest is next.
-    pub(super) turns: Semaphore,
+    pub(super) turns: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -79,7 +79,7 @@ pub(super) struct Place {
 
 impl Callers {
     pub(super) fn new(limits: ServerLimits) -> Self {
-        Self { limits, state: Mutex::default(), turns: Semaphore::new(MAX_ANSWERS_MADE) }
+        Self { limits, state: Mutex::default(), turns: Arc::new(Semaphore::new(MAX_ANSWERS_MADE)) }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -171,14 +171,20 @@ impl State {
         }
     }
 
-    /// Sends away whoever has been at it for longest until all together hold no more than this.
+    /// Sends callers away until all together hold no more than this: of the address that holds most, whoever has been
+    /// at it for longest. So whoever announces much from one address sends away nobody but himself.
     fn bound(&mut self, most: usize, held: fn(Doing) -> usize) {
-        let mut all: usize = self.open.values().map(|entry| held(entry.doing)).sum();
-        while all > most {
+        loop {
+            let mut of_address: HashMap<IpAddr, usize> = HashMap::new();
+            for entry in self.open.values() {
+                *of_address.entry(entry.address).or_default() += held(entry.doing);
+            }
+            if of_address.values().sum::<usize>() <= most {
+                return;
+            }
             let holding = self.open.iter().filter(|(_, entry)| held(entry.doing) > 0);
-            let Some((id, entry)) = holding.min_by_key(|(id, entry)| (entry.since, **id)) else { return };
-            all -= held(entry.doing);
-            let id = *id;
+            let goes = holding.min_by_key(|(id, it)| (Reverse(of_address[&it.address]), it.since, **id));
+            let Some(id) = goes.map(|(id, _)| *id) else { return };
             self.send_away(id);
         }
     }
@@ -247,6 +253,19 @@ mod tests {
         // Others have their room all the same.
         let other = call(&callers, 5, 2).unwrap();
         assert!(!is_sent_away(&other).await);
+    }
+
+    #[tokio::test]
+    async fn whoever_announces_much_from_one_address_sends_away_himself_and_nobody_else() {
+        let callers = callers(|limits| {
+            (limits.connections, limits.connections_per_address, limits.request_bytes) = (8, 4, 100);
+        });
+        let honest = call(&callers, 1, 1).unwrap();
+        honest.set(Doing::Asking(30));
+        let liars: Vec<Place> = (2..5).map(|id| call(&callers, id, 2).unwrap()).collect();
+        liars.iter().for_each(|liar| liar.set(Doing::Asking(30)));
+        assert!(is_sent_away(&liars[0]).await && !is_sent_away(&liars[1]).await);
+        assert!(!is_sent_away(&honest).await);
     }
 
     #[tokio::test]

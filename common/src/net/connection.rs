@@ -153,14 +153,15 @@ async fn write_frames(
     let mut bytes = Vec::new();
     loop {
         // It is never closed; were it, a piece too many at a time would be made.
-        let turn = callers.turns.acquire().await;
+        let turn = callers.turns.clone().acquire_owned().await;
         let making = spawn_blocking(move || {
+            // Until the piece is made, whether or not its caller is still there.
+            let _turn = turn;
             bytes.clear();
             let end = make_piece(&mut frames, &mut bytes);
             (frames, bytes, end)
         });
         let (rest, made, end) = making.await.map_err(|_| CloseReason::AnswerPanicked)?;
-        drop(turn);
         place.set(Doing::Taking(made.capacity()));
         write_within(to, &made, callers.limits().write).await?;
         if let Some(end) = end {

@@ -454,7 +454,7 @@ impl Mempool {
         if self.fits(0, 0, bytes) {
             return Ok(());
         }
-        let (mut gone, mut gone_bytes) = (HashMap::new(), 0);
+        let (mut gone, mut gone_bytes) = (BTreeMap::new(), 0);
         for (priority, least) in &self.by_priority {
             if self.fits(gone.len(), gone_bytes, bytes) {
                 break;

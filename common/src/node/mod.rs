@@ -6,6 +6,9 @@
 //! checks and writes of blocks are effects too: they come back as inputs, so that the next blocks are fetched
 //! and checked while the last are written. Of the store the node itself reads, and writes only what is small.
 //!
+//! The same inputs give the same effects in the same order, so that a simulation repeats itself: what is gone through
+//! lies in an ordered map, and only what is looked up in a hash map.
+//!
 //! | file | what it decides |
 //! | --- | --- |
 //! | `events` | what goes in and what comes out, as values |
@@ -18,7 +21,7 @@
 //! | `jobs` | signature checks as values |
 //! | `limits`, `load` | every bound, and why; what is held at a moment |
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +81,7 @@ pub struct Node<S> {
     next_status: Duration,
     foreign: HashSet<[u8; 8]>,
     random: u64,
-    waiting: HashMap<ConnectionId, Duration>,
+    waiting: BTreeMap<ConnectionId, Duration>,
 }
 
 impl<S: Store> Node<S> {
@@ -105,7 +108,7 @@ impl<S: Store> Node<S> {
             next_status: now.monotonic,
             random: config.seed,
             foreign: HashSet::new(),
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             effects: VecDeque::new(),
             now,
             pool,

@@ -1,7 +1,7 @@
 //! Payments between nodes: admission to the pool, exchange of pools, what callers ask of the pool, and the
 //! callers that wait for a new tip.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(super) struct Relay {
     fresh_at: Duration,
     /// The user's payments, until they are sent to each named peer.
     outgoing: BTreeMap<PeerId, Vec<(TransactionId, Transaction)>>,
-    pub(super) staged: HashMap<ConnectionId, push::Staged>,
+    pub(super) staged: BTreeMap<ConnectionId, push::Staged>,
     /// Changes of the chain that the pool has yet to follow, with the blocks at hand.
     unfollowed: Vec<(TipChange, Vec<CheckedBlock>)>,
 }
@@ -79,7 +79,7 @@ impl Relay {
             fresh: Vec::new(),
             fresh_at: Duration::ZERO,
             outgoing: BTreeMap::new(),
-            staged: HashMap::new(),
+            staged: BTreeMap::new(),
             unfollowed: Vec::new(),
         }
     }
@@ -316,7 +316,7 @@ impl<S: Store> Node<S> {
         let next_height = change.new.height.next();
         // One look at the store for all of it.
         self.chain.store().read::<_, StoreError>(|reader| {
-            let mut affected = HashSet::new();
+            let mut affected = BTreeSet::new();
             let mut note = |block: &CheckedBlock| {
                 affected.insert(block.reward().to);
                 for entry in block.entries() {

@@ -59,7 +59,7 @@ fn the_same_seed_is_the_same_history() {
 #[test]
 fn a_disk_that_forgets_is_found_out() {
     let failures: Vec<_> = (0..10)
-        .filter_map(|seed| run_on(seed, Size::Chance, None, |rules| Disk::forgetful(rules, 20)).err())
+        .filter_map(|seed| run_on(seed, Size::Chance, None, |rules| Disk::forgetful(rules, 5)).err())
         .collect();
     assert_eq!(failures.len(), 10, "{failures:?}");
     let seen = ["the supply is", "the ledger is not the blocks'", "is inconsistent with the blocks"];

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::*;
 use crate::address::Address;
@@ -202,6 +202,12 @@ fn run(job: &str) {
     command.args([&format!("{module}::in_another_process"), "--exact", "--nocapture"]).env(CHILD, job);
     let output = command.output().expect("it starts");
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(ran_one(&output), "the test in another process has another name");
+}
+
+/// Whether the test program ran the one test that it was asked for, and not none.
+fn ran_one(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stdout).contains("1 passed")
 }
 
 #[test]
@@ -270,7 +276,8 @@ fn a_store_in_use_is_not_repaired() {
     let (_, module) = module_path!().split_once("::").expect("it is in a crate");
     let mut command = Command::new(std::env::current_exe().expect("tests have a file"));
     command.args([&format!("{module}::in_use"), "--exact"]).env(CHILD, directory.path());
-    assert!(command.output().expect("it starts").status.success());
+    let output = command.output().expect("it starts");
+    assert!(output.status.success() && ran_one(&output), "{output:?}");
     assert_eq!(fs::read(directory.path().join(DATA_FILE)).expect("it is there"), file);
     drop(chain);
     repair(directory.path(), &rules, &[], &StandIn, &mut |_, _| ()).expect("nobody uses it now");

@@ -83,8 +83,7 @@ impl Environment {
     ///
     /// What LMDB would stumble over is found before it does ([`pages`]).
     pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
-        let data = directory.join(DATA_FILE);
-        half_made::clear(&data).map_err(|source| failed("make the chain anew in", directory, source))?;
+        half_made::clear(directory).map_err(|source| failed("make the chain anew in", directory, source))?;
         let new = !exists(directory);
         if !new {
             metas(&mut open_data(directory)?, directory)?;
@@ -112,7 +111,7 @@ impl Environment {
         };
         if new {
             // LMDB flushes what it writes into the file, but not the file's name.
-            files::flush_directory_of(&data)?;
+            files::flush_directory_of(&directory.join(DATA_FILE))?;
         }
         env.clear_stale_readers()?;
         let environment = Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) };

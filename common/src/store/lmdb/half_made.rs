@@ -5,6 +5,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::environment::DATA_FILE;
+use super::salvage::Salvage;
+use super::swap::{self, SwapError};
+use crate::time::Height;
+
 /// LMDB's pages on most machines; elsewhere they are larger, and a file that was cut short is refused as any other
 /// that is no database.
 const PAGE_BYTES: usize = 4096;
@@ -16,20 +21,36 @@ const SECTOR_BYTES: u64 = 512;
 /// 30 KB, and 100 bytes more for each account of genesis.
 const LARGEST_BYTES: u64 = 1 << 20;
 
-/// Makes the file empty if it never held a commit, so that it is made anew.
-pub(super) fn clear(file: &Path) -> io::Result<()> {
+/// Makes the file of the store in a directory empty if it never held a block, so that it is made anew. A store that
+/// somebody has open is left alone: it may be being made just now.
+pub(super) fn clear(directory: &Path) -> io::Result<()> {
+    let path = directory.join(DATA_FILE);
+    if !looks_half_made(&path)? {
+        return Ok(());
+    }
+    let _lock = match swap::lock(directory) {
+        Ok(lock) => lock,
+        Err(SwapError::InUse { .. } | SwapError::Changed { .. }) => return Ok(()),
+        Err(SwapError::Files(error)) => return Err(io::Error::other(error)),
+    };
+    // Somebody may have made it meanwhile. And where blocks are, the meta pages were lost later: that is damage, which
+    // a repair mends.
+    let holds_blocks = |salvage: Salvage| salvage.records().any(|(_, it)| it.height() > Height::GENESIS);
+    if looks_half_made(&path)? && !Salvage::scan(directory)?.is_some_and(holds_blocks) {
+        File::options().write(true).open(path)?.set_len(0)?;
+    }
+    Ok(())
+}
+
+fn looks_half_made(file: &Path) -> io::Result<bool> {
     let opened = match File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
     let length = opened.metadata()?.len();
     let mut pages = Vec::with_capacity(2 * PAGE_BYTES);
     opened.take(2 * PAGE_BYTES as u64).read_to_end(&mut pages)?;
-    if (SECTOR_BYTES..=LARGEST_BYTES).contains(&length) && is_half_made(&pages) {
-        File::options().write(true).open(file)?.set_len(0)
-    } else {
-        Ok(())
-    }
+    Ok((SECTOR_BYTES..=LARGEST_BYTES).contains(&length) && is_half_made(&pages))
 }
 
 /// Whether one of the two meta pages was never written and the other has no transaction. Who makes a database just
@@ -51,9 +72,10 @@ mod tests {
 
     use super::super::LmdbStore;
     use super::*;
+    use crate::chain::Chain;
     use crate::rules::Rules;
     use crate::store::{Store, StoreError};
-    use crate::time::Height;
+    use crate::testing::{Branch, Key, easy_rules};
 
     /// What is opened where `data.mdb` has these bytes; gives the height.
     fn open(bytes: &[u8]) -> Result<Height, StoreError> {
@@ -95,9 +117,26 @@ mod tests {
         let long = vec![0; LARGEST_BYTES as usize + 1];
         for bytes in [whole, without_first, long, vec![0x5a; 100]] {
             fs::write(&file, &bytes).unwrap();
-            clear(&file).unwrap();
+            clear(directory.path()).unwrap();
             assert!(fs::read(&file).unwrap() == bytes);
         }
         clear(&directory.path().join("missing")).unwrap();
+    }
+
+    #[test]
+    fn a_store_with_blocks_that_lost_its_first_pages_is_damaged_and_not_made_anew() {
+        let rules = std::sync::Arc::new(easy_rules(&[]));
+        let directory = tempfile::tempdir().unwrap();
+        let mut branch = Branch::new(&rules);
+        branch.grow(&Key::new(1), Vec::new());
+        let store = LmdbStore::open(directory.path(), &rules).unwrap();
+        Chain::new(rules.clone(), store.clone()).connect(&branch.blocks).unwrap();
+        drop(store);
+        let file = directory.path().join("data.mdb");
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[..2 * PAGE_BYTES].fill(0);
+        fs::write(&file, &bytes).unwrap();
+        assert!(LmdbStore::open(directory.path(), &rules).is_err());
+        assert!(fs::read(&file).unwrap() == bytes);
     }
 }

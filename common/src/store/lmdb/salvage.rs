@@ -21,8 +21,9 @@ const MAX_RECORD_BYTES: usize = 4_096;
 /// The blocks that were found in a file.
 pub struct Salvage {
     file: File,
-    /// All headers that are whole.
-    blocks: HashMap<BlockId, (u32, BlockRecord)>,
+    /// All headers that are whole, with each sequence number that one was found under: a write that was cut short may
+    /// have left another than the one that counts.
+    blocks: HashMap<BlockId, (Vec<u32>, BlockRecord)>,
     /// Where something is that may be the body of the block with a sequence number.
     bodies: HashMap<u32, Vec<(u64, usize)>>,
 }
@@ -40,7 +41,10 @@ impl Salvage {
         let mut page = vec![0; page_bytes];
         for number in 0..bytes / page_bytes as u64 {
             salvage.file.seek(SeekFrom::Start(number * page_bytes as u64))?;
-            salvage.file.read_exact(&mut page)?;
+            // What the disk cannot read any more is lost; the rest is looked at.
+            if salvage.file.read_exact(&mut page).is_err() {
+                continue;
+            }
             for node in possible_nodes(&page) {
                 let sequence = node.key.try_into().ok().map(u64::from_be_bytes);
                 let Some(sequence) = sequence.and_then(|sequence| u32::try_from(sequence).ok()) else {
@@ -53,29 +57,31 @@ impl Salvage {
                 }) else {
                     continue;
                 };
-                salvage.take(sequence, start, length)?;
+                salvage.take(sequence, start, length);
             }
         }
         Ok(Some(salvage))
     }
 
     /// Takes what may be a header, or a body, of this sequence number.
-    fn take(&mut self, sequence: u32, start: u64, length: usize) -> io::Result<()> {
+    fn take(&mut self, sequence: u32, start: u64, length: usize) {
         if length <= MAX_RECORD_BYTES {
-            let sealed = self.read(start, length)?;
+            let Ok(sealed) = self.read(start, length) else { return };
             let record = sealed.get(CHECKSUM_BYTES..).and_then(decode_record);
             if let Some((id, record)) = record.map(|record| (record.id(), record))
                 && unseal(&id, &sealed).is_some()
             {
-                self.blocks.insert(id, (sequence, record));
-                return Ok(());
+                let (sequences, _) = self.blocks.entry(id).or_insert_with(|| (Vec::new(), record));
+                if !sequences.contains(&sequence) {
+                    sequences.push(sequence);
+                }
+                return;
             }
         }
         let places = self.bodies.entry(sequence).or_default();
         if !places.contains(&(start, length)) {
             places.push((start, length));
         }
-        Ok(())
     }
 
     fn read(&mut self, start: u64, length: usize) -> io::Result<Vec<u8>> {
@@ -96,14 +102,15 @@ impl Salvage {
     }
 
     /// The body of a block, if it was found whole.
-    pub fn body(&mut self, id: &BlockId) -> io::Result<Option<EncodedBody>> {
-        let Some((sequence, _)) = self.blocks.get(id) else { return Ok(None) };
-        for (start, length) in self.bodies.get(sequence).cloned().unwrap_or_default() {
-            let sealed = self.read(start, length)?;
+    pub fn body(&mut self, id: &BlockId) -> Option<EncodedBody> {
+        let (sequences, _) = self.blocks.get(id)?;
+        let places = sequences.iter().filter_map(|sequence| self.bodies.get(sequence)).flatten();
+        for (start, length) in places.copied().collect::<Vec<_>>() {
+            let Ok(sealed) = self.read(start, length) else { continue };
             if let Some(body) = unseal(id, &sealed).and_then(|body| EncodedBody::decode(body.to_vec()).ok()) {
-                return Ok(Some(body));
+                return Some(body);
             }
         }
-        Ok(None)
+        None
     }
 }

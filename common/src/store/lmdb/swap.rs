@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::environment::DATA_FILE;
-use crate::files::{self, FilesError};
+use crate::files::{self, FileLock, FilesError};
 
 /// Where the new store is made.
 const NEW: &str = "repaired";
+/// Held by whoever repairs the store, for as long as that takes.
+const REPAIR_LOCK_FILE: &str = "repair.lock";
 /// LMDB's lock file. Whoever has the database open has a lock on it.
 #[cfg(target_os = "linux")]
 const LOCK_FILE: &str = "lock.mdb";
@@ -44,13 +46,17 @@ pub struct Swap {
     directory: PathBuf,
     /// What the old file was like when it was looked at.
     old: (u64, SystemTime),
+    /// Nobody else repairs it meanwhile.
+    _repairing: FileLock,
 }
 
 impl Swap {
     /// Prepares for a new store beside the one in this directory, which nobody may have open.
     pub fn begin(directory: &Path) -> Result<Self, SwapError> {
         drop(lock(directory)?);
-        let swap = Self { directory: directory.to_owned(), old: like(directory)? };
+        let repairing = FileLock::try_acquire(&directory.join(REPAIR_LOCK_FILE))?;
+        let repairing = repairing.ok_or_else(|| SwapError::InUse { path: directory.to_owned() })?;
+        let swap = Self { directory: directory.to_owned(), old: like(directory)?, _repairing: repairing };
         match fs::remove_dir_all(swap.new_directory()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(io_error("remove what an earlier repair left in", &swap.new_directory(), error).into())
@@ -66,7 +72,7 @@ impl Swap {
 
     /// Puts the new store, which is closed, into the place of the old one, and gives the name that this has now.
     pub fn finish(self) -> Result<PathBuf, SwapError> {
-        let Self { directory, old } = &self;
+        let Self { directory, old, .. } = &self;
         // Whoever opens the store from now on waits until this is dropped, and then finds the new one.
         let _lock = lock(directory)?;
         if like(directory)? != *old {
@@ -104,7 +110,7 @@ fn like(directory: &Path) -> Result<(u64, SystemTime), FilesError> {
 /// Keeps others from opening the store in a directory; fails when somebody has. This process must not have it open:
 /// a process has such locks as a whole, and loses them with the first file that it closes.
 #[cfg(target_os = "linux")]
-fn lock(directory: &Path) -> Result<File, SwapError> {
+pub(super) fn lock(directory: &Path) -> Result<File, SwapError> {
     use rustix::fs::{FlockOperation, fcntl_lock};
     let path = directory.join(LOCK_FILE);
     let mut options = fs::OpenOptions::new();
@@ -122,7 +128,7 @@ fn lock(directory: &Path) -> Result<File, SwapError> {
 
 /// Elsewhere who repairs has to see to it that nobody has the store open.
 #[cfg(not(target_os = "linux"))]
-fn lock(directory: &Path) -> Result<File, SwapError> {
+pub(super) fn lock(directory: &Path) -> Result<File, SwapError> {
     let data = directory.join(DATA_FILE);
     Ok(File::open(&data).map_err(|error| io_error("open", &data, error))?)
 }
