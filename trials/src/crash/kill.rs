@@ -259,7 +259,8 @@ fn sending(trial: &mut Trial, kills: u32) {
         let history = alice.wallet(&["list-addresses"]);
         (!alice.wallet(&["history"]).contains("pending") && history.contains("mining_rewards")).then_some(())
     });
-    sync.stop();
+    // It may not even have begun: nobody waits for its farewell.
+    sync.kill();
     let ended = alice.try_wallet(&["sync", "--once"]);
     hear(&mut told, &network, &ear);
     trial.check(&alice, Program::Wallet, &told, &ended);
