@@ -18,6 +18,7 @@ use super::oracle::Oracle;
 use super::random::Random;
 use super::{Counts, Verdict, Violation};
 use crate::chain::{Chain, ChainError};
+use crate::net::limits::IDLE_GIVES_WAY;
 use crate::node::{ConnectionId, Effect, Input, LinkId, Node, NodeConfig, Notice, Now, Target, serve};
 use crate::rules::Rules;
 use crate::signature::SignatureVerifier;
@@ -763,7 +764,8 @@ impl World {
         let server = at(target).filter(|id| *id < self.machines.len());
         let Some(server) = server.filter(|server| self.reach(caller, *server)) else { return Ok(()) };
         let wall = self.now_of(server).wall;
-        let full = self.machines[server].callers.len() >= self.weather.callers;
+        let full =
+            self.machines[server].callers.len() >= self.weather.callers && !self.somebody_gives_way(server);
         let Some(hello) = self.machines[server].node.as_ref().map(|node| node.hello(wall)).filter(|_| !full)
         else {
             self.machines[caller].links.remove(&link);
@@ -799,6 +801,23 @@ impl World {
         let from = SocketAddr::new(ip(caller), 40_000);
         self.schedule(arrives, Event::Greeted { connection: id, hello: Box::new(hello) });
         self.give(server, Input::Caller { from, hello: callers_hello })
+    }
+
+    /// Whether a caller of a full block server that has had nothing to ask for long gives way to a new one.
+    fn somebody_gives_way(&mut self, server: MachineId) -> bool {
+        let callers = self.machines[server].callers.iter();
+        let idle = callers.filter_map(|id| {
+            let open = self.connections.get(id).filter(|open| open.waiting.is_empty() && !open.in_service)?;
+            Some((open.last_up.max(open.last_down), *id))
+        });
+        let Some((since, connection)) = idle.min().filter(|(since, _)| *since + IDLE_GIVES_WAY <= self.now)
+        else {
+            return false;
+        };
+        self.note(|| format!("machine {server} sends somebody away who is idle since {since:.1?}"));
+        self.machines[server].callers.remove(&connection);
+        self.schedule(self.now, Event::HungUp { connection, reason: "the peer hung up" });
+        true
     }
 
     /// Ends one of a machine's calls, as a switch that is turned off would.
