@@ -33,6 +33,9 @@ struct Options {
     /// Instead: how a network behaves as it grows, as a table for SCALE.md.
     #[arg(long)]
     report: bool,
+    /// One of the report's tables only: 1, 2 or 3.
+    #[arg(long, requires = "report", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=3))]
+    table: Option<u8>,
     /// The report without its largest networks.
     #[arg(long, requires = "report")]
     quick: bool,
@@ -45,7 +48,7 @@ fn main() -> io::Result<ExitCode> {
     let options = Options::parse();
     let size = options.machines.map_or(Size::Chance, Size::Machines);
     if options.report {
-        return report(options.quick);
+        return report(options.quick, options.table);
     }
     match options.seed {
         Some(seed) => one(seed, size, options.quiet),
@@ -179,9 +182,11 @@ const ENOUGH_BLOCKS: u64 = 500;
 /// From how many machines on a network is left out of the quick report.
 const LARGE: usize = 1_000;
 
-fn report(quick: bool) -> io::Result<ExitCode> {
+fn report(quick: bool, table: Option<u8>) -> io::Result<ExitCode> {
     let out = &mut io::stdout();
-    for questions in QUESTIONS {
+    for (_, questions) in
+        (1..).zip(QUESTIONS).filter(|(number, _)| table.is_none_or(|table| table == *number))
+    {
         writeln!(
             out,
             "| machines | interval s | latency ms | blocks found | forks % | theory % | deepest | median ms | p99 ms | last ms |"
