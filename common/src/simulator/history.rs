@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::byzantine::{self, Malice};
 use super::disk::Disk;
-use super::machine::{MachineId, Role, ip};
+use super::machine::{Machine, MachineId, Role, ip};
 use super::random::Random;
 use super::signer::Signer;
 use super::world::{Event, Weather, World};
@@ -432,19 +432,27 @@ fn settle(world: &mut World) -> Verdict {
         world.mining = true;
         while let Some(what) = disagreement(world).or_else(|| unconfirmed(world)) {
             go_on(world, end, &what)?;
+            if is_kept_back(world) {
+                pay(world, 0);
+            }
         }
         // Somebody may still have kept a better chain to himself: then payments may have to be confirmed again.
         world.mining = false;
         let mut agreed_since = world.now;
         while world.now < agreed_since + REST {
             if let Some(what) = disagreement(world) {
+                // A rival that its finder gave only to some who serve no blocks: the next block settles it.
+                if is_kept_back(world) {
+                    pay(world, 0);
+                    break;
+                }
                 agreed_since = world.now + LOOK_EVERY;
                 go_on(world, end, &what)?;
             } else {
                 world.run_for(LOOK_EVERY)?;
             }
         }
-        if unconfirmed(world).is_none() {
+        if disagreement(world).is_none() && unconfirmed(world).is_none() {
             return same_ledgers(world);
         }
     }
@@ -480,6 +488,16 @@ fn reachable(world: &World, id: MachineId) -> bool {
     let passes_on =
         |it: &MachineId| world.machines[*it].is_honest() && !skewed(world, *it) && reachable(world, *it);
     role.broadcast || role.named.iter().any(|it| *it < id && passes_on(it))
+}
+
+/// Whether nobody honest who has the best tip can give it to others.
+fn is_kept_back(world: &World) -> bool {
+    let best = world.best_tip(promised(world));
+    let gives = |machine: &Machine| {
+        let has = machine.node.as_ref().is_some_and(|node| Some(*node.tip()) == best);
+        machine.is_honest() && machine.role.serves_blocks && has
+    };
+    !world.machines.iter().any(gives)
 }
 
 /// Who does not have the tip of the others, if anybody.
