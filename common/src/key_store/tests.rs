@@ -256,6 +256,11 @@ fn no_plain_copy_of_an_encrypted_key_is_left() {
     fs::hard_link(&path, path.with_file_name(".alice.pem.fedcba9876543210.tmp")).unwrap();
     assert_eq!(store.encrypt(&alice, &passphrase("x")).unwrap().other_names, 0);
     assert_eq!(files::names_in(store.directory()).unwrap(), [LOCK_FILE, "alice.pem"]);
+    // A `decrypt` that was killed before its end: the key is encrypted still, and the copy is not.
+    fs::write(path.with_file_name(".alice.pem.0123456789abcdef.tmp"), "a plain copy").unwrap();
+    let again = store.encrypt(&alice, &passphrase("x"));
+    assert!(matches!(again, Err(KeyStoreError::EncryptedAlready { .. })));
+    assert_eq!(files::names_in(store.directory()).unwrap(), [LOCK_FILE, "alice.pem"]);
     store.decrypt(&alice, &passphrase("x")).unwrap();
     fs::hard_link(&path, root.path().join("backup")).unwrap();
     assert_eq!(store.encrypt(&alice, &passphrase("x")).unwrap().other_names, 1, "the user has to be told");

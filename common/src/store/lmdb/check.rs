@@ -175,7 +175,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
             for entry in table.iter(txn)? {
                 let (key, value) = entry?;
                 exactly::<{ size_of::<BlockId>() }>(key, what)?;
-                if !value.is_empty() {
+                if !value.is_empty() && self.damages.len() < MOST_DAMAGES {
                     self.damages.push(format!("{what} has a value"));
                 }
             }
