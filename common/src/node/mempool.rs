@@ -1,21 +1,32 @@
 //! Payments that wait for a block: by sender in nonce order, by fee a byte and then age across senders,
 //! and bounded.
+//!
+//! A payment that waits for a missing one of its sender is kept aside. No block can hold it, so it never pays the
+//! fee that it names: in a full pool all of those aside give way before any other does.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use super::limits::{MAX_GAP_PER_SENDER, MAX_RECENT, MAX_REFUSED_IDS, SENDER_SHARE};
+use super::limits::{MAX_RECENT, MAX_REFUSED_IDS, SENDER_SHARE};
 use super::load::Count;
 use crate::address::Address;
 use crate::amount::Amount;
-use crate::consensus::{CheckedTransaction, KnownTransactions, TransactionError, check_form, not_expired};
+use crate::consensus::{CheckedTransaction, TransactionError, check_form, not_expired};
 use crate::hash::TransactionId;
 use crate::ledger::Account;
 use crate::rules::Rules;
 use crate::time::Height;
 use crate::transaction::{Payment, Transaction};
-use crate::wire::SubmitResult;
+
+mod error;
+mod index;
+mod queue;
+
+pub use error::MempoolError;
+pub use index::PoolIndex;
+
+use index::RefusedIds;
+use queue::{Moved, Priority, SenderQueue, total_units};
 
 /// How much a pool may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,151 +43,18 @@ impl Default for MempoolLimits {
     }
 }
 
-/// Why a transaction is not in the pool.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MempoolError {
-    /// It is there already.
-    #[error("it is known already")]
-    Known,
-    /// Its signature was found to be wrong before.
-    #[error("its signature was found to be wrong before")]
-    RefusedBefore,
-    /// It breaks a rule.
-    #[error(transparent)]
-    Rule(#[from] TransactionError),
-    /// Another one of its sender has its nonce.
-    #[error("another payment of its sender with nonce {nonce} is waiting already")]
-    Conflict {
-        /// The nonce.
-        nonce: u64,
-    },
-    /// Too many of its sender already wait for an earlier one.
-    #[error("an earlier payment of its sender is missing, and {MAX_GAP_PER_SENDER} already wait for it")]
-    TooManyGaps,
-    /// Its sender has its share of the pool already.
-    #[error(
-        "its sender has {most} payments or {most_bytes} bytes waiting already, which is its share of the pool"
-    )]
-    SenderFull {
-        /// How many one sender may have.
-        most: usize,
-        /// How many bytes of them.
-        most_bytes: usize,
-    },
-    /// The pool is full of payments that pay as much for a byte, or more.
-    #[error("the pool is full: to be taken it needs a fee of {least_fee} or more")]
-    Full {
-        /// The least fee with which it would have been taken.
-        least_fee: Amount,
-    },
-    /// The pool is full, and what pays least there is an earlier payment of the same sender: no fee would help.
-    #[error("the pool is full, and an earlier payment of its sender pays least of all there")]
-    FullBehindOwn,
-    /// Too many payments wait for their signature check, or there is no pool.
-    #[error("too many payments wait to be checked; send it again later")]
-    Busy,
-}
-
-impl MempoolError {
-    /// The protocol's number for it.
-    pub fn result(&self) -> SubmitResult {
-        match self {
-            Self::Known => SubmitResult::KNOWN,
-            Self::RefusedBefore => SubmitResult::BAD_SIGNATURE,
-            Self::Conflict { .. } => SubmitResult::CONFLICT,
-            Self::TooManyGaps => SubmitResult::NONCE_GAP,
-            Self::SenderFull { .. } | Self::Full { .. } | Self::FullBehindOwn | Self::Busy => {
-                SubmitResult::POOL_FULL
-            }
-            Self::Rule(error) => match error {
-                TransactionError::BadSignature => SubmitResult::BAD_SIGNATURE,
-                TransactionError::NonceTooLow { .. } => SubmitResult::NONCE_TOO_LOW,
-                TransactionError::NonceGap { .. } => SubmitResult::NONCE_GAP,
-                TransactionError::InsufficientFunds { .. } => SubmitResult::FUNDS,
-                TransactionError::FeeTooLow { .. } => SubmitResult::FEE,
-                TransactionError::Expired { .. } => SubmitResult::EXPIRED,
-                _ => SubmitResult::FORM,
-            },
-        }
-    }
-}
-
-/// What a miner takes first: the higher fee a byte, then the older.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Priority {
-    /// Millionths a byte, times 2^20.
-    fee_rate: u64,
-    arrival: Reverse<u64>,
-}
-
-impl Priority {
-    fn new(fee: Amount, bytes: usize, arrival: u64) -> Self {
-        let rate = (u128::from(fee.units()) << 20) / bytes.max(1) as u128;
-        Self { fee_rate: u64::try_from(rate).unwrap_or(u64::MAX), arrival: Reverse(arrival) }
-    }
-
-    /// The least fee with which a later payment of this many bytes comes before this.
-    fn fee_to_beat(&self, bytes: usize) -> Amount {
-        let scaled = (u128::from(self.fee_rate) + 1) * bytes.max(1) as u128;
-        Amount::from_units(u64::try_from(scaled.div_ceil(1 << 20)).unwrap_or(u64::MAX))
-    }
-}
-
 #[derive(Debug)]
 struct Entry {
     transaction: Arc<CheckedTransaction>,
     priority: Priority,
 }
 
-/// One sender's transactions.
-#[derive(Debug, Default)]
-struct SenderQueue {
-    by_nonce: BTreeMap<u64, TransactionId>,
-    /// What all of them take together, so that appending one costs the same however many there are.
-    total: u128,
-    /// Of their encodings.
+/// A payment that asks to be taken.
+struct Newcomer<'a> {
+    payment: &'a Payment,
+    sender: &'a Address,
     bytes: usize,
-}
-
-/// The checked transactions of the pool by id, and the [`MAX_RECENT`] that left it last, shared with the
-/// threads that check blocks: a payment that a reorganisation brings in another block is not verified again.
-#[derive(Clone, Debug, Default)]
-pub struct PoolIndex(Arc<RwLock<Index>>);
-
-#[derive(Debug, Default)]
-struct Index {
-    known: HashMap<TransactionId, Arc<CheckedTransaction>>,
-    /// Those that left the pool, the oldest first; one that came back may be named here more than once.
-    left: VecDeque<TransactionId>,
-}
-
-impl PoolIndex {
-    fn insert(&self, transaction: &Arc<CheckedTransaction>) {
-        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        index.known.insert(transaction.id(), transaction.clone());
-    }
-
-    /// How many are known, and how many of these left the pool.
-    fn counts(&self) -> (usize, usize) {
-        let index = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        (index.known.len(), index.left.len())
-    }
-
-    /// A transaction leaves the pool: it is kept for a while, and the one that left longest ago is not.
-    fn leave(&self, id: TransactionId, in_pool: impl Fn(&TransactionId) -> bool) {
-        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        index.left.push_back(id);
-        if index.left.len() > MAX_RECENT {
-            let oldest = index.left.pop_front().filter(|id| !in_pool(id));
-            oldest.and_then(|id| index.known.remove(&id));
-        }
-    }
-}
-
-impl KnownTransactions for PoolIndex {
-    fn known(&self, id: &TransactionId) -> Option<Arc<CheckedTransaction>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).known.get(id).cloned()
-    }
+    priority: Priority,
 }
 
 /// The pool. Accounts are passed in, as they are at the tip; [`Mempool::tip_changed`] keeps the two
@@ -228,8 +106,26 @@ impl Mempool {
             Count::new("bytes of the pool", self.bytes, self.limits.bytes),
             Count::new("remembered payments", remembered, self.limits.transactions + MAX_RECENT),
             Count::new("payments that left the pool", left, MAX_RECENT),
-            Count::new("refused ids", self.refused.order.len(), MAX_REFUSED_IDS),
+            Count::new("refused ids", self.refused.len(), MAX_REFUSED_IDS),
         ]
+    }
+
+    /// Panics unless all that is kept of the payments agrees, on these accounts.
+    #[cfg(test)]
+    pub(super) fn audit(&self, account_of: impl Fn(&Address) -> Account) {
+        let mut entries = 0;
+        for (sender, queue) in &self.by_sender {
+            assert!(!queue.is_empty());
+            for (id, in_order) in queue.audit(account_of(sender).nonce) {
+                let entry = &self.entries[&id];
+                assert_eq!((entry.transaction.sender(), entry.priority.in_order), (*sender, in_order));
+                assert!(self.by_priority.contains(&(entry.priority, id)) && self.ids.contains(&id));
+                entries += 1;
+            }
+        }
+        let lengths = [self.entries.len(), self.by_priority.len(), self.ids.len()];
+        assert_eq!(lengths, [entries; 3]);
+        assert_eq!(self.bytes, self.entries.values().map(|it| it.transaction.encoded_bytes()).sum::<usize>());
     }
 
     /// The checked transactions by id, for threads that check blocks.
@@ -275,8 +171,8 @@ impl Mempool {
         check_form(rules, &transaction.borrowed())?;
         not_expired(payment.valid_until, next_height)?;
         let bytes = payment.data.len() + payment.public_key.len() + transaction.signature.len() + 100;
-        self.check_place(payment, sender, account_of(sender))?;
-        self.check_room(payment, sender, bytes)
+        let in_order = self.check_place(payment, sender, account_of(sender))?;
+        self.check_room(&self.newcomer(payment, sender, bytes, in_order))
     }
 
     /// Adds a transaction, checking again what may have changed since its signature check began.
@@ -291,15 +187,16 @@ impl Mempool {
             return Err(MempoolError::Known);
         }
         not_expired(payment.valid_until, next_height)?;
-        self.check_place(payment, &sender, account)?;
-        self.make_room(payment, &sender, transaction.encoded_bytes())?;
+        let in_order = self.check_place(payment, &sender, account)?;
+        let bytes = transaction.encoded_bytes();
+        let newcomer = self.newcomer(payment, &sender, bytes, in_order);
+        let priority = newcomer.priority;
+        self.make_room(&newcomer)?;
+        let queue = self.by_sender.entry(sender).or_insert_with(|| SenderQueue::of_account(account.nonce));
+        let moved = [queue.follow(account.nonce), queue.insert(payment, id, bytes)];
+        moved.into_iter().for_each(|moved| self.reorder(moved));
         self.arrivals += 1;
-        let priority = Priority::new(payment.fee, transaction.encoded_bytes(), self.arrivals);
-        self.bytes += transaction.encoded_bytes();
-        let queue = self.by_sender.entry(sender).or_default();
-        queue.by_nonce.insert(payment.nonce, id);
-        queue.total += total_units(payment);
-        queue.bytes += transaction.encoded_bytes();
+        self.bytes += bytes;
         self.by_priority.insert((priority, id));
         if payment.valid_until != 0 {
             self.by_end.insert((payment.valid_until, id));
@@ -348,74 +245,76 @@ impl Mempool {
 
     /// Drops what an account can no longer send: used nonces, and all from where its money ends.
     fn follow_account(&mut self, sender: &Address, account: Account) {
-        let Some(queue) = self.by_sender.get(sender) else { return };
-        let (mut gone, mut left) = (Vec::new(), Some(account.balance));
-        for (nonce, id) in &queue.by_nonce {
-            if *nonce < account.nonce {
-                gone.push(*id);
-                continue;
-            }
-            let total = self.entries.get(id).and_then(|entry| entry.transaction.payment().total());
-            left = left.zip(total).and_then(|(left, total)| left.checked_sub(total));
-            if left.is_none() {
-                gone.push(*id);
-            }
-        }
+        let Some(queue) = self.by_sender.get_mut(sender) else { return };
+        let moved = queue.follow(account.nonce);
+        let gone = queue.beyond(account.nonce, account.balance);
+        self.reorder(moved);
         for id in gone {
             self.remove(&id);
         }
     }
 
-    /// Whether a payment has a place in its sender's queue: nonce, gap and funds.
-    fn check_place(&self, payment: &Payment, sender: &Address, account: Account) -> Result<(), MempoolError> {
-        if payment.nonce < account.nonce {
-            return Err(TransactionError::NonceTooLow { got: payment.nonce, next: account.nonce }.into());
+    /// Gives payments that came in order, or are aside now, their place among those that are wanted more or less.
+    fn reorder(&mut self, moved: Moved) {
+        for id in moved.ids {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            self.by_priority.remove(&(entry.priority, id));
+            entry.priority.in_order = moved.in_order;
+            self.by_priority.insert((entry.priority, id));
         }
-        let empty = SenderQueue::default();
+    }
+
+    /// Whether a payment has a place in its sender's queue: nonce, gap and funds. If so, says whether it would be in
+    /// order there, or aside because an earlier one is missing.
+    fn check_place(
+        &self,
+        payment: &Payment,
+        sender: &Address,
+        account: Account,
+    ) -> Result<bool, MempoolError> {
+        let nonce = payment.nonce;
+        if nonce < account.nonce {
+            return Err(TransactionError::NonceTooLow { got: nonce, next: account.nonce }.into());
+        }
+        let empty = SenderQueue::of_account(account.nonce);
         let queue = self.by_sender.get(sender).unwrap_or(&empty);
-        if queue.by_nonce.contains_key(&payment.nonce) {
-            return Err(MempoolError::Conflict { nonce: payment.nonce });
+        if queue.get(nonce).is_some() {
+            return Err(MempoolError::Conflict { nonce });
         }
-        // The usual payment comes after all others of its sender, and needs no walk through them.
-        let appended = queue.by_nonce.last_key_value().is_none_or(|(last, _)| *last < payment.nonce);
-        let (before, total_before) = if appended {
-            (queue.by_nonce.len(), queue.total)
-        } else {
-            let before = queue.by_nonce.range(..payment.nonce);
-            let totals = before.clone().filter_map(|(_, id)| self.entries.get(id));
-            (before.count(), totals.map(|entry| total_units(entry.transaction.payment())).sum())
-        };
-        let gap = payment.nonce - account.nonce > before as u64;
-        if gap && self.aside(queue, account.nonce) >= MAX_GAP_PER_SENDER {
+        let end = queue.end_for(account.nonce);
+        if nonce > end && queue.is_full_aside(end) {
             return Err(MempoolError::TooManyGaps);
         }
-        let total = total_before + total_units(payment);
+        let total = queue.total_before(nonce) + total_units(payment);
         if total > u128::from(account.balance.units()) {
             let total = Amount::from_units(u64::try_from(total).unwrap_or(u64::MAX));
             return Err(TransactionError::InsufficientFunds { balance: account.balance, total }.into());
         }
-        Ok(())
+        Ok(nonce <= end)
     }
 
-    /// How many of a queue wait for a missing one.
-    fn aside(&self, queue: &SenderQueue, next: u64) -> usize {
-        let in_order = queue.by_nonce.keys().zip(next..).take_while(|(nonce, expected)| *nonce == expected);
-        queue.by_nonce.len() - in_order.count()
+    fn newcomer<'a>(
+        &self,
+        payment: &'a Payment,
+        sender: &'a Address,
+        bytes: usize,
+        in_order: bool,
+    ) -> Newcomer<'a> {
+        let priority = Priority::new(in_order, payment.fee, bytes, self.arrivals + 1);
+        Newcomer { payment, sender, bytes, priority }
     }
 
     /// Whether the pool has room, or something in it that is wanted less.
-    fn check_room(&self, payment: &Payment, sender: &Address, bytes: usize) -> Result<(), MempoolError> {
-        let (of_sender, bytes_of_sender) =
-            self.by_sender.get(sender).map_or((0, 0), |queue| (queue.by_nonce.len(), queue.bytes));
+    fn check_room(&self, newcomer: &Newcomer<'_>) -> Result<(), MempoolError> {
+        let of_sender = self.by_sender.get(newcomer.sender);
+        let (of_sender, bytes_of_sender) = of_sender.map_or((0, 0), |queue| (queue.len(), queue.bytes()));
         let most = (self.limits.transactions / SENDER_SHARE).max(1);
         let most_bytes = self.limits.bytes / SENDER_SHARE;
-        if of_sender >= most || (of_sender > 0 && bytes_of_sender + bytes > most_bytes) {
+        if of_sender >= most || (of_sender > 0 && bytes_of_sender + newcomer.bytes > most_bytes) {
             return Err(MempoolError::SenderFull { most, most_bytes });
         }
         match self.by_priority.first() {
-            Some((least, id)) if !self.fits(0, 0, bytes) => {
-                self.check_beats(payment, sender, bytes, least, id)
-            }
+            Some(least) if !self.fits(0, 0, newcomer.bytes) => self.check_beats(newcomer, least),
             _ => Ok(()),
         }
     }
@@ -426,41 +325,42 @@ impl Mempool {
             && self.bytes - gone_bytes + bytes <= self.limits.bytes
     }
 
-    /// Whether a payment may take the place of another that pays less.
+    /// Whether a payment may take the place of another that is wanted less.
     fn check_beats(
         &self,
-        payment: &Payment,
-        sender: &Address,
-        bytes: usize,
-        other: &Priority,
-        id: &TransactionId,
+        newcomer: &Newcomer<'_>,
+        (least, id): &(Priority, TransactionId),
     ) -> Result<(), MempoolError> {
-        if *other >= Priority::new(payment.fee, bytes, self.arrivals + 1) {
-            return Err(MempoolError::Full { least_fee: other.fee_to_beat(bytes) });
+        if least.in_order && !newcomer.priority.in_order {
+            return Err(MempoolError::FullBehindGap);
         }
-        let own = self.entries.get(id).filter(|entry| entry.transaction.sender() == *sender);
+        if *least >= newcomer.priority {
+            return Err(MempoolError::Full { least_fee: least.fee_to_beat(newcomer.bytes) });
+        }
+        let own = self.entries.get(id).filter(|entry| entry.transaction.sender() == *newcomer.sender);
         match own {
-            Some(entry) if entry.transaction.payment().nonce < payment.nonce => {
+            Some(entry) if entry.transaction.payment().nonce < newcomer.payment.nonce => {
                 Err(MempoolError::FullBehindOwn)
             }
             _ => Ok(()),
         }
     }
 
-    /// Makes room for a payment: what pays least gives way, with the later ones of its sender, which cannot go
+    /// Makes room for a payment: what is wanted least gives way, with the later ones of its sender, which cannot go
     /// without it. Nothing does when that is not enough.
-    fn make_room(&mut self, payment: &Payment, sender: &Address, bytes: usize) -> Result<(), MempoolError> {
-        self.check_room(payment, sender, bytes)?;
+    fn make_room(&mut self, newcomer: &Newcomer<'_>) -> Result<(), MempoolError> {
+        self.check_room(newcomer)?;
+        let bytes = newcomer.bytes;
         if self.fits(0, 0, bytes) {
             return Ok(());
         }
         let (mut gone, mut gone_bytes) = (BTreeMap::new(), 0);
-        for (priority, least) in &self.by_priority {
+        for least in &self.by_priority {
             if self.fits(gone.len(), gone_bytes, bytes) {
                 break;
             }
-            self.check_beats(payment, sender, bytes, priority, least)?;
-            for id in self.with_later(least) {
+            self.check_beats(newcomer, least)?;
+            for id in self.with_later(&least.1) {
                 let Some(entry) = self.entries.get(&id) else { continue };
                 if gone.insert(id, entry.transaction.payment().fee).is_none() {
                     gone_bytes += entry.transaction.encoded_bytes();
@@ -481,12 +381,11 @@ impl Mempool {
         self.ids.remove(id);
         self.index.leave(*id, |id| self.entries.contains_key(id));
         if let Some(queue) = self.by_sender.get_mut(&sender) {
-            queue.by_nonce.remove(&payment.nonce);
-            queue.total -= total_units(payment);
-            queue.bytes -= entry.transaction.encoded_bytes();
-            if queue.by_nonce.is_empty() {
+            let moved = queue.remove(payment.nonce);
+            if queue.is_empty() {
                 self.by_sender.remove(&sender);
             }
+            self.reorder(moved);
         }
     }
 
@@ -494,7 +393,7 @@ impl Mempool {
     fn with_later(&self, id: &TransactionId) -> impl Iterator<Item = TransactionId> {
         let entry = self.entries.get(id).map(|entry| &entry.transaction);
         let queue = entry.and_then(|it| Some((self.by_sender.get(&it.sender())?, it.payment().nonce)));
-        queue.into_iter().flat_map(|(queue, nonce)| queue.by_nonce.range(nonce..)).map(|(_, id)| *id)
+        queue.into_iter().flat_map(|(queue, nonce)| queue.from(nonce))
     }
 
     /// The transactions that a block should hold, in their order: by fee a byte, then age, each sender's
@@ -511,7 +410,7 @@ impl Mempool {
         let mut heads: BinaryHeap<(Priority, TransactionId)> = BinaryHeap::new();
         for (sender, queue) in &self.by_sender {
             let account = account_of(sender);
-            if let Some(entry) = queue.by_nonce.get(&account.nonce).and_then(|id| self.entries.get(id)) {
+            if let Some(entry) = queue.get(account.nonce).and_then(|id| self.entries.get(&id)) {
                 heads.push((entry.priority, entry.transaction.id()));
                 accounts.insert(*sender, account);
             }
@@ -529,40 +428,11 @@ impl Mempool {
             bytes += transaction.encoded_bytes();
             *account = charged;
             selected.push(transaction.clone());
-            let next = self.by_sender.get(&sender).and_then(|queue| queue.by_nonce.get(&charged.nonce));
-            if let Some(next) = next.and_then(|id| self.entries.get(id)) {
+            let next = self.by_sender.get(&sender).and_then(|queue| queue.get(charged.nonce));
+            if let Some(next) = next.and_then(|id| self.entries.get(&id)) {
                 heads.push((next.priority, next.transaction.id()));
             }
         }
         selected
-    }
-}
-
-/// What a payment takes from its sender; more than can exist when the sum overflows.
-fn total_units(payment: &Payment) -> u128 {
-    u128::from(payment.amount.units()) + u128::from(payment.fee.units())
-}
-
-/// The last [`MAX_REFUSED_IDS`] ids that were refused for good.
-#[derive(Debug, Default)]
-struct RefusedIds {
-    set: HashSet<TransactionId>,
-    order: VecDeque<TransactionId>,
-}
-
-impl RefusedIds {
-    fn contains(&self, id: &TransactionId) -> bool {
-        self.set.contains(id)
-    }
-
-    fn insert(&mut self, id: TransactionId) {
-        if self.set.insert(id) {
-            self.order.push_back(id);
-        }
-        if self.order.len() > MAX_REFUSED_IDS
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
     }
 }

@@ -272,6 +272,85 @@ fn nothing_gives_way_for_a_payment_that_would_not_fit_all_the_same() {
     assert_eq!((world.pool.len(), world.pool.take_gone()), (4, Vec::new()));
 }
 
+/// What waits for a missing payment never has to pay its fee, however high: it used to hold its place by it.
+#[test]
+fn in_a_full_pool_those_aside_give_way_first_and_none_is_taken() {
+    let mut world = World::new(MempoolLimits { transactions: 8, bytes: 1 << 20 });
+    for (from, fee) in [(1, 10), (2, 20), (3, 30), (4, 40), (5, 50)] {
+        assert_eq!(world.pay(from, 0, fee), Ok(()));
+    }
+    for (from, nonce, fee) in [(6, 2, 90_000), (6, 3, 80_000), (7, 1, 70_000)] {
+        assert_eq!(world.pay(from, nonce, fee), Ok(()));
+    }
+    // The one aside with the least fee goes, then the next; only then is a fee of any use.
+    assert_eq!(world.pay(1, 1, 1), Ok(()));
+    assert_eq!(world.pay(2, 1, 1), Ok(()));
+    let gone =
+        |world: &mut World| world.pool.take_gone().iter().map(|(_, fee)| fee.units()).collect::<Vec<_>>();
+    assert_eq!(gone(&mut world), [70_000, 80_000]);
+    assert_eq!(world.pay(7, 1, 90_000), Err(MempoolError::Full { least_fee: Amount::from_units(90_001) }));
+    assert_eq!(world.pay(3, 1, 1), Ok(()));
+    assert_eq!(gone(&mut world), [90_000]);
+    assert_eq!(world.pay(7, 1, 900_000_000), Err(MempoolError::FullBehindGap));
+    assert_eq!(world.pay(7, 0, 1), Err(MempoolError::Full { least_fee: Amount::from_units(2) }));
+    assert_eq!(world.select(1 << 20).len(), 8);
+}
+
+#[test]
+fn those_aside_keep_their_places_once_the_missing_one_has_come() {
+    let mut world = World::new(MempoolLimits { transactions: 8, bytes: 1 << 20 });
+    for (from, nonce, fee) in [(1, 1, 70), (2, 1, 70), (1, 0, 70), (3, 0, 5), (4, 0, 5), (5, 0, 5), (6, 0, 5)]
+    {
+        assert_eq!(world.pay(from, nonce, fee), Ok(()));
+    }
+    // A block brings the one that sender 2 lacks.
+    world.set(2, 1_000 * COIN, 1);
+    for from in [7, 0] {
+        assert_eq!(world.pay(from, 0, 50), Ok(()));
+    }
+    assert!(world.pool.take_gone().iter().all(|(_, fee)| fee.units() == 5));
+    assert_eq!(world.select(1 << 20)[..3], [(2, 1), (1, 0), (1, 1)]);
+    // It is undone again: the payment that follows it is aside, and gives way first.
+    world.set(2, 1_000 * COIN, 0);
+    assert_eq!(world.pay(7, 1, 50), Ok(()));
+    assert!(world.pool.take_gone().iter().all(|(_, fee)| fee.units() == 70));
+}
+
+#[test]
+fn whatever_happens_what_the_pool_keeps_of_its_payments_agrees() {
+    let mut world = World::new(MempoolLimits { transactions: 60, bytes: 50 * 700 });
+    let mut random = 5_u64;
+    let (mut taken, mut refused) = (0, 0);
+    for step in 0..20_000 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (from, nonce, fee) = ((random >> 33) % 8, (random >> 40) % 8, (random >> 44) % 50);
+        let account = world.accounts.get(&Key::new(from).address());
+        if (random >> 59) == 0 {
+            // The account moves on, or back; now and then its money is nearly gone.
+            let balance = if (random >> 50).is_multiple_of(4) { 3 * COIN } else { 1_000 * COIN };
+            world.set(from, balance, (account.nonce + nonce).saturating_sub(4));
+        } else if (random >> 57) == 5 {
+            world.next_height = world.next_height.next();
+            world.set(from, 1_000 * COIN, account.nonce);
+        } else {
+            let until = world.next_height.get() as u32 + fee as u32 % 5;
+            let payment = world.checked(from, account.nonce + nonce, |payment| {
+                payment.fee = Amount::from_units(fee);
+                payment.valid_until = if fee.is_multiple_of(3) { until } else { 0 };
+            });
+            match world.add(&payment) {
+                Ok(()) => taken += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        world.pool.take_gone();
+        if step % 7 == 0 {
+            world.pool.audit(|address| world.accounts.get(address));
+        }
+    }
+    assert!(taken > 1_000 && refused > 1_000, "{taken} {refused}");
+}
+
 #[test]
 fn whatever_comes_into_a_full_pool_no_gap_is_made_and_no_bound_is_passed() {
     let limits = MempoolLimits { transactions: 40, bytes: 30 * 700 };
