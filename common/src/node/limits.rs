@@ -31,6 +31,8 @@ pub const WAIT_STATUS_HOLD: Duration = Duration::from_secs(10);
 /// A `WaitStatus` follows the answer to the one before after this long: a peer that answers at once,
 /// whatever is asked, makes nobody spin.
 pub const WATCH_SPACING: Duration = Duration::from_millis(100);
+/// A peer in whose name something wrong was said is asked for its status itself, at most this often.
+pub const STATUS_SPACING: Duration = Duration::from_secs(1);
 /// After this long without progress another peer is asked the same.
 pub const HEDGE_AFTER: Duration = Duration::from_secs(2);
 /// A fetch that gets fewer than [`SLOW_BLOCKS`] and [`SLOW_BYTES`] in this time does not keep this node

@@ -12,7 +12,9 @@
 //! | file | what it decides |
 //! | --- | --- |
 //! | `events` | what goes in and what comes out, as values |
-//! | `peers`, `bans` | whom to call, whom to leave alone, what was asked and until when |
+//! | `peers`, `bans` | whom to call, whom to leave alone |
+//! | `claims` | what peers say of their chains, and how far they are believed |
+//! | `links` | connections: what was asked on each, until when, and who takes the answer |
 //! | `sync` | which chain to follow, which headers and bodies to ask for, from whom |
 //! | `relay`, `unverified` | payments: admission, exchange of pools, named peers, waiting callers |
 //! | `mempool`, `template`, `mine` | which payments wait, which block is worked on |
@@ -37,9 +39,11 @@ use crate::time::Timestamp;
 use crate::wire::{Announcement, Hello, MAGIC, MIN_VERSION, Status, VERSION};
 
 mod bans;
+mod claims;
 mod events;
 pub mod jobs;
 pub mod limits;
+mod links;
 mod load;
 pub mod mempool;
 mod mine;
@@ -55,9 +59,10 @@ mod unverified;
 
 pub use events::{ConnectionId, Effect, Input, NodeConfig, Notice, Now, Source};
 pub use jobs::{Checked, Checker, Job};
+pub use links::LinkId;
 pub use load::{Count, Load};
 pub use mempool::{Mempool, MempoolError, MempoolLimits};
-pub use peers::{LinkId, Target};
+pub use peers::Target;
 pub use template::{Idle, Template};
 
 use peers::Peers;

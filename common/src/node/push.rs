@@ -2,7 +2,8 @@
 //! and takes in what callers push to it.
 
 use super::limits::*;
-use super::peers::{Asked, PeerId, Purpose};
+use super::links::{Asked, Purpose};
+use super::peers::{Peer, PeerId};
 use super::sync::{Cursor, encoded_bytes};
 use super::{ConnectionId, Effect, Node};
 use crate::block::{Block, SealedHeader};
@@ -78,7 +79,7 @@ impl<S: Store> Node<S> {
     }
 
     fn is_better(&self, staged: &Staged) -> bool {
-        beats(staged.end.work, &staged.end.id(), self.tip.work, &self.tip.id)
+        self.beats_tip(staged.end.work, &staged.end.id())
     }
 
     /// Blocks that were pushed while another chain was being fetched have their turn.
@@ -172,7 +173,7 @@ impl<S: Store> Node<S> {
             .iter()
             .filter(|(_, peer)| peer.named && !peer.pushed.is_some_and(done) && !peer.ask.is_asked(busy))
             .filter(|(_, peer)| {
-                peer.claim.is_some_and(|claim| beats(self.tip.work, &self.tip.id, claim.work, &claim.tip))
+                peer.claim().is_some_and(|claim| beats(self.tip.work, &self.tip.id, claim.work, &claim.tip))
             })
             .map(|(id, _)| *id)
             .collect();
@@ -188,7 +189,7 @@ impl<S: Store> Node<S> {
 
     /// A named peer's first header after the last shared block; none when its whole chain is shared.
     pub(super) fn fork_with_peer(&mut self, id: PeerId, headers: &[SealedHeader]) -> Result<(), StoreError> {
-        let claimed = self.peers.get(id).and_then(|peer| peer.claim).map(|claim| claim.tip);
+        let claimed = self.peers.get(id).and_then(Peer::claim).map(|claim| claim.tip);
         let fork = headers.first().map(|header| header.header.previous).or(claimed).unwrap_or(BlockId::ZERO);
         let shared = self.chain.store().read::<_, StoreError>(|reader| {
             let Some(record) = reader.record(&fork)? else { return Ok(None) };

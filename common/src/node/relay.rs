@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::jobs::Job;
 use super::limits::*;
+use super::links::{Asked, Purpose};
 use super::load::Count;
 use super::mempool::{Mempool, MempoolError};
-use super::peers::{Asked, Peer, PeerId, Purpose};
+use super::peers::{Peer, PeerId};
 use super::unverified::{Origin, Unverified};
 use super::{ConnectionId, Effect, Node, Notice, push};
 use crate::address::Address;
@@ -478,7 +479,7 @@ impl<S: Store> Node<S> {
         let (named, heard): (Vec<_>, Vec<_>) = callable.partition(|(_, peer)| peer.named);
         let named: Vec<PeerId> = named.into_iter().map(|(id, _)| *id).collect();
         let heard: Vec<PeerId> =
-            heard.into_iter().filter(|(_, peer)| peer.claim.is_some()).map(|(id, _)| *id).collect();
+            heard.into_iter().filter(|(_, peer)| peer.claim().is_some()).map(|(id, _)| *id).collect();
         let chosen = (!heard.is_empty()).then(|| heard[(self.random() % heard.len() as u64) as usize]);
         self.relay.partners.extend(named.into_iter().chain(chosen));
     }

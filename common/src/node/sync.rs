@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::claims::Claim;
 use super::limits::*;
 use super::load::Count;
 use super::peers::PeerId;
@@ -23,7 +24,7 @@ use crate::difficulty::Work;
 use crate::hash::BlockId;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
-use crate::wire::{MAX_FRAME_BYTES, Status};
+use crate::wire::MAX_FRAME_BYTES;
 
 mod fetch;
 mod scan;
@@ -111,8 +112,8 @@ struct Scan {
     /// The question that it waits for.
     number: u64,
     started_at: Duration,
-    /// What its peer said when it began.
-    claim: Status,
+    /// What its peer was said to have when it began.
+    claim: Claim,
     /// Where it leaves this node's tree, and how far it is checked; unknown before the first headers.
     from: Option<(Cursor, Cursor)>,
     /// Its checked headers, unless they are too many.
@@ -291,8 +292,13 @@ impl<S: Store> Node<S> {
         let ready = fetch.map(|fetch| fetch.connected_at + CONNECT_AFTER);
         let fetch = fetch.map(|fetch| fetch.progress_at + HEDGE_AFTER);
         let scans = self.sync.scans.values().map(|scan| scan.started_at + HEDGE_AFTER).min();
+        let doubted = self.peers.all.values().filter_map(|peer| peer.word.to_be_asked_at()).min();
         // A deadline that has passed already was acted upon; the next regular tick is soon enough.
-        [fetch, ready, scans].into_iter().flatten().filter(|deadline| *deadline > self.now.monotonic).min()
+        [fetch, ready, scans, doubted]
+            .into_iter()
+            .flatten()
+            .filter(|deadline| *deadline > self.now.monotonic)
+            .min()
     }
 
     /// Whether a header may follow the tip, checked with all rules for headers.

@@ -9,12 +9,13 @@ use crate::consensus::{BodyError, CheckedBlock, HeaderError, Parallelism};
 use crate::hash::BlockId;
 use crate::node::jobs::Job;
 use crate::node::limits::*;
-use crate::node::peers::{Asked, PeerId, Purpose};
+use crate::node::links::{Asked, Purpose};
+use crate::node::peers::PeerId;
 use crate::node::push::Pushed;
 use crate::node::{Effect, Node, Notice, Source};
-use crate::store::{Store, StoreError, beats};
+use crate::store::{Store, StoreError};
 use crate::transaction::Transaction;
-use crate::wire::{CompactBlock, Request, Status};
+use crate::wire::{CompactBlock, Request};
 
 impl<S: Store> Node<S> {
     pub(super) fn start_fetch(&mut self, id: PeerId, scan: Scan, complete: bool) {
@@ -39,7 +40,7 @@ impl<S: Store> Node<S> {
             fetch.push(block_id, header);
         }
         // Others who were followed to the same end are of use for bodies, not for headers.
-        self.sync.scans.retain(|_, other| other.claim.tip != scan.claim.tip);
+        self.sync.scans.retain(|_, other| other.claim.status.tip != scan.claim.status.tip);
         self.sync.fetch = Some(fetch);
     }
 
@@ -193,11 +194,10 @@ impl<S: Store> Node<S> {
     /// node's, those reached before first.
     fn holders(&self, fetch: &Fetch) -> Vec<PeerId> {
         let mut holders: Vec<PeerId> = fetch.peer.into_iter().collect();
-        let better = |claim: Status| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id);
         let others = self.peers.all.iter().filter(|(id, peer)| {
             peer.may_be_called(self.now.monotonic)
                 && Some(**id) != fetch.peer
-                && peer.claim.is_some_and(better)
+                && peer.claim().is_some_and(|claim| self.beats_tip(claim.work, &claim.tip))
         });
         let (reached, unknown): (Vec<_>, Vec<_>) = others.partition(|(_, peer)| peer.greeted);
         holders.extend(reached.into_iter().chain(unknown).map(|(id, _)| *id));
@@ -480,7 +480,7 @@ impl<S: Store> Node<S> {
     fn tell_progress(&mut self) {
         let Some(fetch) = &self.sync.fetch else { return };
         let Some((peer, claim)) =
-            fetch.peer.and_then(|peer| self.peers.get(peer)).and_then(|peer| Some((peer, peer.claim?)))
+            fetch.peer.and_then(|peer| self.peers.get(peer)).and_then(|peer| Some((peer, peer.claim()?)))
         else {
             return;
         };

@@ -9,11 +9,13 @@ use crate::block::SealedHeader;
 use crate::chain::{MAX_HEADERS, locator};
 use crate::consensus::HeaderError;
 use crate::hash::BlockId;
+use crate::node::claims::Claim;
 use crate::node::limits::*;
-use crate::node::peers::{Asked, Peer, PeerId, Purpose};
+use crate::node::links::{Asked, Purpose};
+use crate::node::peers::{Peer, PeerId};
 use crate::node::{Node, Notice};
 use crate::store::{Store, StoreError, beats};
-use crate::wire::{Request, Status};
+use crate::wire::Request;
 
 impl<S: Store> Node<S> {
     /// Follows those who claim a better chain: one first, others when it makes no progress.
@@ -22,9 +24,11 @@ impl<S: Store> Node<S> {
         if self.is_fetching_well() {
             return Ok(());
         }
+        self.ask_doubted();
         while self.sync.scans.len() < MAX_SCANS {
             let claims = self.unfollowed_claims(|peer| peer.ask.is_open());
-            let best = claims.into_iter().max_by_key(|(_, claim)| (claim.work, Reverse(claim.tip)));
+            let best =
+                claims.into_iter().max_by_key(|(_, Claim { status, .. })| (status.work, Reverse(status.tip)));
             let Some((id, claim)) = best else { break };
             let locator = self.chain.store().read(locator)?;
             let request = Request::GetHeaders { locator, limit: MAX_HEADERS as u32 };
@@ -39,19 +43,23 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    /// Opens connections to some who claim a better chain. A claim costs nothing to make, so neither its
-    /// work nor how many there are decides who is called first: those reached before have every other
+    /// Opens connections to some who claim a better chain, or of whom that is said. It costs nothing to say, so
+    /// neither its work nor how many there are decides who is called first: those reached before have every other
     /// turn, and chance decides among the rest.
     fn call_claimants(&mut self) {
         while self.peers.calls() < MAX_CALLS {
             let now = self.now.monotonic;
-            let closed =
-                self.unfollowed_claims(|peer| peer.ask.is_closed() && self.peers.may_call_there(peer, now));
-            let greeted = |(id, _): &(PeerId, Status)| self.peers.get(*id).is_some_and(|peer| peer.greeted);
+            let may_call = |peer: &Peer| peer.ask.is_closed() && self.peers.may_call_there(peer, now);
+            let doubted = self.peers.all.iter().filter(|(_, peer)| {
+                may_call(peer) && peer.may_be_called(now) && peer.word.is_to_be_asked(now)
+            });
+            let mut closed: Vec<PeerId> = doubted.map(|(id, _)| *id).collect();
+            closed.extend(self.unfollowed_claims(may_call).into_iter().map(|(id, _)| id));
+            let greeted = |id: &PeerId| self.peers.get(*id).is_some_and(|peer| peer.greeted);
             let known: Vec<_> = closed.iter().copied().filter(greeted).collect();
             let choice = self.random();
             let from = if known.is_empty() || choice.is_multiple_of(2) { closed } else { known };
-            let Some((id, _)) = from.get((choice >> 1) as usize % from.len().max(1)) else { return };
+            let Some(id) = from.get((choice >> 1) as usize % from.len().max(1)) else { return };
             self.open(*id, Purpose::Ask);
             if self.peers.get(*id).is_none_or(|peer| peer.ask.is_closed()) {
                 // All connections are in use.
@@ -62,22 +70,23 @@ impl<S: Store> Node<S> {
 
     /// Claims of a better chain that are not followed yet, leaving out those of a chain that is being
     /// followed already, unless that takes long.
-    fn unfollowed_claims(&self, of: impl Fn(&Peer) -> bool) -> Vec<(PeerId, Status)> {
+    fn unfollowed_claims(&self, of: impl Fn(&Peer) -> bool) -> Vec<(PeerId, Claim)> {
         let now = self.now.monotonic;
         let young = self.sync.scans.values().filter(|scan| now < scan.started_at + HEDGE_AFTER);
         let called =
             self.peers.all.values().filter(|peer| peer.ask.is_opening_for_less_than(CALL_HEDGE_AFTER, now));
-        let mut followed: HashSet<BlockId> = young.map(|scan| scan.claim.tip).collect();
-        followed.extend(called.filter_map(|peer| peer.claim).map(|claim| claim.tip));
+        let mut followed: HashSet<BlockId> = young.map(|scan| scan.claim.status.tip).collect();
+        followed.extend(called.filter_map(Peer::claim).map(|claim| claim.tip));
         let fetched_from = self.sync.fetch.as_ref().and_then(|fetch| fetch.peer);
         self.peers
             .all
             .iter()
             .filter(|(_, peer)| of(peer) && peer.may_be_scanned(now))
             .filter(|(id, _)| !self.sync.scans.contains_key(id) && fetched_from != Some(**id))
-            .filter_map(|(id, peer)| peer.claim.map(|claim| (*id, claim)))
-            .filter(|(_, claim)| beats(claim.work, &claim.tip, self.tip.work, &self.tip.id))
-            .filter(|(_, claim)| !followed.contains(&claim.tip))
+            .filter_map(|(id, peer)| peer.word.claim().map(|claim| (*id, claim)))
+            .filter(|(_, Claim { status, .. })| {
+                self.beats_tip(status.work, &status.tip) && !followed.contains(&status.tip)
+            })
             .collect()
     }
 
@@ -151,7 +160,7 @@ impl<S: Store> Node<S> {
             }
         }
         scan.from = Some((start, end));
-        if beats(end.work, &end.id(), self.tip.work, &self.tip.id) {
+        if self.beats_tip(end.work, &end.id()) {
             if !scan.windows.is_empty() {
                 scan.windows.push(Window { last: end.id(), count });
             }
@@ -186,15 +195,20 @@ impl<S: Store> Node<S> {
         Ok(())
     }
 
-    /// A peer has no better chain after all. If its headers are worse than what it claimed, it is left
-    /// alone for a while, longer each time; if this node's chain grew meanwhile, nobody is to blame.
+    /// A peer has no better chain after all. If its headers are worse than what it claimed itself, it is left
+    /// alone for a while, longer each time; if that was only said in its name, it is asked what is true; if this
+    /// node's chain grew meanwhile, nobody is to blame.
     fn nothing_better(&mut self, id: PeerId, scan: &Scan) -> Result<(), StoreError> {
-        let claim = &scan.claim;
-        self.peers.forget_claim(id, claim);
-        let short = scan.from.is_none_or(|(_, end)| beats(claim.work, &claim.tip, end.work, &end.id()));
+        let Claim { status, own_word } = &scan.claim;
+        let short = scan.from.is_none_or(|(_, end)| beats(status.work, &status.tip, end.work, &end.id()));
         // Another process may have put its blocks into the same store meanwhile.
-        if short && self.cursor_at(&claim.tip)?.is_none() {
+        let is_wrong = short && self.cursor_at(&status.tip)?.is_none();
+        let Some(word) = self.peers.word_mut(id) else { return Ok(()) };
+        word.forget(status);
+        if is_wrong && *own_word {
             self.failed(id, "it announced a better chain and did not have one".to_owned());
+        } else if is_wrong {
+            word.doubt();
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::node::{Effect, Input, Job, LinkId, NodeConfig, Now};
 use crate::rules::Rules;
 use crate::store::{MemoryStore, Tip};
 use crate::testing::{Branch, Key, StandIn, easy_rules};
-use crate::wire::{Announcement, Hello, Request, Response};
+use crate::wire::{Announcement, Hello, Request, Response, Status};
 
 const MIB: usize = 1024 * 1024;
 

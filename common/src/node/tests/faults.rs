@@ -543,6 +543,48 @@ fn peers_that_lack_a_block_are_no_reason_to_blame_the_one_that_has_it() {
     assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.member(node).notices);
 }
 
+/// Whoever spoke in an honest machine's name had everybody leave it alone, for longer each time.
+#[test]
+fn what_strangers_say_in_a_peer_s_name_keeps_nobody_from_following_it() {
+    let rules = rules();
+    let mut network = Network::new(&rules, 21);
+    let honest = network.add(Spec::with(&branch(&rules, 10, 1)));
+    let node = network.add(Spec { miner: None, ..Spec::default() });
+    network.run_until("the chain is there", |it| it.agree(&[node, honest]));
+    let (much, nothing) = (dream(1_000), tip_of(&chain_of(&rules, &branch(&rules, 0, 1))));
+    let asked = |network: &Network| {
+        let requests = network.sent(node, honest).filter(|it| matches!(it, Message::Request(_)));
+        requests.count()
+    };
+    let (before, mut longest) = (asked(&network), Duration::ZERO);
+    for round in 0..600_u64 {
+        if round.is_multiple_of(50) {
+            network.mine(honest);
+            let mined_at = network.now;
+            while !network.agree(&[node, honest]) {
+                lie(&mut network, honest, &[much, nothing]);
+                network.run_for(millis(100));
+            }
+            longest = longest.max(network.now - mined_at);
+        }
+        lie(&mut network, honest, &[much, nothing]);
+        network.run_for(millis(100));
+    }
+    assert!(longest <= seconds(4), "{longest:?}");
+    let blamed = |it: &Notice| matches!(it, Notice::PeerFailed { .. } | Notice::PeerMisbehaved { .. });
+    assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.member(node).notices);
+    // 2,400 lies in a minute and 12 blocks: about one question a second, and what the blocks take.
+    let asked = asked(&network) - before;
+    assert!((60..250).contains(&asked), "{asked}");
+}
+
+/// Tells everybody that a member has each of these tips, one after the other.
+fn lie(network: &mut Network, member: MemberId, tips: &[Tip]) {
+    for tip in tips {
+        network.say_status(ip(member), status(member as u64 + 1, tip));
+    }
+}
+
 #[test]
 fn a_body_of_an_abandoned_attempt_is_held_against_nobody() {
     let rules = rules();
