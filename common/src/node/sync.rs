@@ -26,6 +26,8 @@ use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 use crate::wire::MAX_FRAME_BYTES;
 
+mod bodies;
+mod connect;
 mod fetch;
 mod scan;
 #[cfg(test)]
