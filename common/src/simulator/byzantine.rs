@@ -222,27 +222,25 @@ fn tells_now(world: &mut World, id: MachineId) {
 
 /// What a machine answers where an honest one would answer this.
 pub(super) fn answers(world: &mut World, id: MachineId, request: &Request, honest: Vec<Response>) -> Reply {
-    let Some(malice) = world.machines[id].role.malice else { return Reply::Answer(honest) };
+    let Some(malice) = world.machines[id].role.malice else { return Reply::Now(honest) };
     let chance = world.random.below(4);
     match (malice, request) {
         (Malice::WithheldBodies, Request::GetBlocks { ids }) => match chance {
-            0 => Reply::Answer(ids.iter().map(|id| Response::NotFound(*id.as_bytes())).collect()),
+            0 => Reply::Now(ids.iter().map(|id| Response::NotFound(*id.as_bytes())).collect()),
             1 => Reply::HangUp,
             2 => Reply::Drip(Duration::from_secs(9), honest),
             _ => Reply::Never,
         },
         (Malice::WithheldBodies, Request::GetCompact { .. }) => Reply::Never,
-        (Malice::MutatedBodies, _) => {
-            Reply::Answer(honest.into_iter().map(|it| mutate(it, chance)).collect())
-        }
-        (Malice::Nonsense, _) if chance < 2 => Reply::Answer(match chance {
+        (Malice::MutatedBodies, _) => Reply::Now(honest.into_iter().map(|it| mutate(it, chance)).collect()),
+        (Malice::Nonsense, _) if chance < 2 => Reply::Now(match chance {
             0 => vec![Response::Rules(vec![0; 100]); honest.len()],
             _ => honest.iter().cloned().chain([Response::NotFound([3; 32])]).collect(),
         }),
         (Malice::InvalidBlocks | Malice::NoWork | Malice::LowWork, _) => {
-            Reply::Answer(of_branch(world, id, request, honest))
+            Reply::Now(of_branch(world, id, request, honest))
         }
-        _ => Reply::Answer(honest),
+        _ => Reply::Now(honest),
     }
 }
 

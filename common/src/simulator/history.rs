@@ -37,7 +37,7 @@ const CROWD: u64 = 5_000;
 
 /// Something that a history has in store.
 #[derive(Clone, Debug)]
-pub(super) enum Planned {
+pub(crate) enum Planned {
     Kill(MachineId),
     /// A program is killed in the middle of its next write, and started again some time later.
     KillInWrite(MachineId),

@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::byzantine::Malice;
+use super::byzantine::{Malice, Mind};
 use super::disk::Disk;
 use super::signer::Signer;
 use crate::consensus::CheckedBlock;
 use crate::node::{LinkId, MempoolLimits, Node, Target, Template};
-use crate::store::Tip;
+use crate::store::{Store, StoreError, Tip};
 
 /// Where every block server listens.
-pub(super) const PORT: u16 = 2607;
+pub(crate) const PORT: u16 = 2607;
 
 /// A machine, by its place.
 pub(crate) type MachineId = usize;
@@ -74,8 +74,8 @@ pub(crate) struct Machine {
     pub(crate) acknowledged: Tip,
     /// Which side of a partition it is on.
     pub(crate) side: u8,
-    /// Connections that it opened; 0 while one is being opened.
-    pub(crate) links: BTreeMap<LinkId, u64>,
+    /// Connections that it opened; `None` while one is being opened.
+    pub(crate) links: BTreeMap<LinkId, Option<u64>>,
     /// Connections to its block server.
     pub(crate) callers: BTreeSet<u64>,
     /// When it is woken next at the latest.
@@ -83,10 +83,33 @@ pub(crate) struct Machine {
     /// When what it sends now is out, where its line is of limited width.
     pub(crate) line_free_at: Duration,
     /// What a machine that breaks the rules keeps in mind.
-    pub(crate) mind: super::byzantine::Mind,
+    pub(crate) mind: Mind,
 }
 
 impl Machine {
+    /// A new one, switched off.
+    pub(super) fn new(role: Role, disk: Disk) -> Self {
+        let tip = disk.read::<_, StoreError>(|reader| reader.tip()).expect("a new disk can be read");
+        Self {
+            role,
+            disk,
+            node: None,
+            run: 0,
+            template: None,
+            search: 0,
+            searching: false,
+            writes: VecDeque::new(),
+            killed_in_next_write: false,
+            acknowledged: tip,
+            side: 0,
+            links: BTreeMap::new(),
+            callers: BTreeSet::new(),
+            wake_at: Duration::MAX,
+            line_free_at: Duration::ZERO,
+            mind: Mind::default(),
+        }
+    }
+
     pub(crate) fn is_honest(&self) -> bool {
         self.role.is_honest()
     }
