@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::byzantine::{Malice, Mind};
 use super::disk::Disk;
+use super::puppet::Puppet;
 use super::signer::Signer;
 use crate::consensus::CheckedBlock;
 use crate::node::{LinkId, MempoolLimits, Node, Target, Template};
@@ -19,8 +20,8 @@ pub(crate) const PORT: u16 = 2607;
 /// A machine, by its place.
 pub(crate) type MachineId = usize;
 
-/// What a machine is there for.
-#[derive(Clone)]
+/// What a machine is there for. The default only follows the chain, and hears nobody.
+#[derive(Clone, Default)]
 pub(crate) struct Role {
     /// Whom its blocks pay, if it mines.
     pub(crate) miner: Option<Signer>,
@@ -36,12 +37,6 @@ pub(crate) struct Role {
     pub(crate) malice: Option<Malice>,
     /// Its clock less the true time, in milliseconds.
     pub(crate) clock_offset_ms: i64,
-}
-
-impl Role {
-    pub(crate) fn is_honest(&self) -> bool {
-        self.malice.is_none()
-    }
 }
 
 impl fmt::Display for Role {
@@ -84,6 +79,8 @@ pub(crate) struct Machine {
     pub(crate) line_free_at: Duration,
     /// What a machine that breaks the rules keeps in mind.
     pub(crate) mind: Mind,
+    /// What is there in place of a program, in some scenes.
+    pub(crate) puppet: Option<Puppet>,
 }
 
 impl Machine {
@@ -107,11 +104,12 @@ impl Machine {
             wake_at: Duration::MAX,
             line_free_at: Duration::ZERO,
             mind: Mind::default(),
+            puppet: None,
         }
     }
 
     pub(crate) fn is_honest(&self) -> bool {
-        self.role.is_honest()
+        self.role.malice.is_none() && self.puppet.is_none()
     }
 }
 

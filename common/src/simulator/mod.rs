@@ -21,16 +21,20 @@ use std::fmt;
 use std::time::Duration;
 
 mod byzantine;
-mod disk;
+pub(crate) mod disk;
 mod history;
-mod machine;
+#[cfg_attr(not(test), allow(dead_code, reason = "only scenes look back"))]
+pub(crate) mod journal;
+pub(crate) mod machine;
 mod oracle;
-mod random;
+#[cfg_attr(not(test), allow(dead_code, reason = "only scenes have puppets"))]
+pub(crate) mod puppet;
+pub(crate) mod random;
 pub mod report;
-mod signer;
+pub(crate) mod signer;
 #[cfg(test)]
 mod tests;
-mod world;
+pub(crate) mod world;
 
 use disk::Disk;
 pub use history::Size;

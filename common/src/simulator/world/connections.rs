@@ -8,10 +8,12 @@ use std::time::Duration;
 use super::{Event, Verdict, World};
 use crate::net::limits::IDLE_GIVES_WAY;
 use crate::node::{ConnectionId, Input, LinkId, Target};
-use crate::simulator::machine::{MachineId, at, ip};
+use crate::simulator::journal::{Message, Traffic};
+use crate::simulator::machine::{MachineId, PORT, at, ip};
+use crate::simulator::puppet::Greeting;
 use crate::wire::{Hello, Request, Response};
 
-/// Connections of lower numbers are nobody's: on them asks whoever is no machine of this world.
+/// Connections of lower numbers are nobody's: scenes ask on them in the name of strangers.
 const FIRST: u64 = 1 << 32;
 
 /// All that are open, or that one side believes to be.
@@ -68,8 +70,11 @@ impl World {
         }
         let server = at(target).filter(|id| *id < self.machines.len());
         let Some(server) = server.filter(|server| self.reach(caller, *server)) else { return Ok(()) };
+        if self.machines[server].puppet.as_ref().is_some_and(|puppet| puppet.greeting == Greeting::Silence) {
+            return Ok(());
+        }
         let Some(callers_hello) = self.hello_of(caller) else { return Ok(()) };
-        let Some(hello) = self.greeting(server) else {
+        let Some(hello) = self.greeting(server, &callers_hello) else {
             self.counts.refused_calls += 1;
             self.machines[caller].links.remove(&link);
             let input = Input::Disconnected { link, reason: "connection refused".to_owned() };
@@ -99,12 +104,20 @@ impl World {
     }
 
     /// What a block server says to a new caller, if it takes one more.
-    fn greeting(&mut self, server: MachineId) -> Option<Hello> {
+    fn greeting(&mut self, server: MachineId, callers: &Hello) -> Option<Hello> {
         let full = self.machines[server].callers.len() >= self.weather.callers;
         if full && !self.somebody_gives_way(server) {
             return None;
         }
-        self.hello_of(server)
+        match &self.machines[server].puppet {
+            None => self.hello_of(server),
+            Some(puppet) => (puppet.greeting == Greeting::Hello).then(|| Hello {
+                instance: 1_000 + server as u64,
+                block_server_port: PORT,
+                time: self.now_of(server).wall,
+                ..callers.clone()
+            }),
+        }
     }
 
     /// Whether a caller of a full block server that has had nothing to ask for long gives way to a new one.
@@ -133,9 +146,14 @@ impl World {
         let Some(open) = self.connections.get_mut(connection) else { return };
         let at = (self.now + latency).max(open.last_up);
         open.last_up = at;
-        if self.carries(connection) {
-            self.schedule(at, Event::Request { connection, request: Box::new(request) });
+        let to = open.server;
+        if !self.carries(connection) {
+            return;
         }
+        if let Some(journal) = &mut self.journal {
+            journal.traffic.push(Traffic { from: id, to, message: Message::Request(request.clone()) });
+        }
+        self.schedule(at, Event::Request { connection, request: Box::new(request) });
     }
 
     /// Sends an answer that takes up so many bytes of the server's line.
@@ -148,10 +166,15 @@ impl World {
         }
         let at = (self.now.max(*line) + latency).max(open.last_down);
         open.last_down = at;
-        if self.carries(connection) {
-            self.counts.answers += 1;
-            self.schedule(at, Event::Response { connection, response: Box::new(response) });
+        let (from, to) = (open.server, open.caller);
+        if !self.carries(connection) {
+            return;
         }
+        if let Some(journal) = &mut self.journal {
+            journal.traffic.push(Traffic { from, to, message: Message::Response(response.clone()) });
+        }
+        self.counts.answers += 1;
+        self.schedule(at, Event::Response { connection, response: Box::new(response) });
     }
 
     /// What is answered next on a connection comes so much later than what was answered before.

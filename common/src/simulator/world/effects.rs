@@ -39,6 +39,9 @@ impl World {
     }
 
     fn noticed(&mut self, id: MachineId, notice: &Notice) -> Verdict {
+        if let Some(journal) = &mut self.journal {
+            journal.notices.entry(id).or_default().push(notice.clone());
+        }
         match notice {
             Notice::TipChanged { change, .. } if self.machines[id].is_honest() => {
                 self.counts.tips += 1;

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::history::Payer;
+use super::journal::Journal;
 use super::machine::{Machine, MachineId, Role};
 use super::oracle::Oracle;
 use super::random::Random;
@@ -43,6 +44,8 @@ mod writes;
 
 use connections::Connections;
 pub(crate) use serving::Reply;
+#[cfg(test)]
+pub(crate) use serving::chain_answers;
 pub(crate) use time::Event;
 use time::Queue;
 
@@ -90,6 +93,7 @@ pub(crate) struct World {
     pub(crate) verifier: Arc<dyn SignatureVerifier>,
     /// A fingerprint of all that happened.
     pub(crate) trace: u64,
+    pub(crate) journal: Option<Journal>,
     /// Whether what happens is printed.
     pub(crate) tell: Option<fn(Duration, &str)>,
     queue: Queue,
@@ -117,6 +121,7 @@ impl World {
             pool_interval: Duration::from_secs(10),
             verifier,
             trace: 0,
+            journal: None,
             tell: None,
             queue: Queue::default(),
             connections: Connections::default(),

@@ -95,11 +95,19 @@ impl World {
 
     /// Hands a machine's program an input, if it runs.
     pub(crate) fn give(&mut self, id: MachineId, input: Input) -> Verdict {
+        self.give_many(id, [input])
+    }
+
+    /// The same with several at a time.
+    pub(crate) fn give_many<I>(&mut self, id: MachineId, inputs: I) -> Verdict
+    where
+        I: AsRef<[Input]> + IntoIterator<Item = Input>,
+    {
         let now = self.now_of(id);
-        self.fingerprint(kind_of(&input), id);
+        inputs.as_ref().iter().for_each(|input| self.fingerprint(kind_of(input), id));
         let Some(node) = &mut self.machines[id].node else { return Ok(()) };
         let before = *node.tip();
-        match node.handle(input, now) {
+        match node.handle_many(inputs, now) {
             Ok(()) => self.after(id, Some(before)),
             Err(error) => self.store_failed(id, &error),
         }

@@ -6,6 +6,7 @@ use super::{Event, Verdict, Violation, World};
 use crate::chain::Chain;
 use crate::node::{ConnectionId, Input, serve};
 use crate::simulator::byzantine;
+use crate::simulator::journal::STRANGER;
 use crate::simulator::machine::MachineId;
 use crate::store::{Store, StoreError};
 use crate::wire::{Request, Response, decode_frame};
@@ -13,6 +14,8 @@ use crate::wire::{Request, Response, decode_frame};
 /// What a block server does with a request.
 pub(crate) enum Reply {
     Now(Vec<Response>),
+    #[cfg_attr(not(test), expect(dead_code, reason = "only puppets are this slow"))]
+    After(Duration, Vec<Response>),
     /// One after the other, so far apart.
     Drip(Duration, Vec<Response>),
     Never,
@@ -28,8 +31,12 @@ impl World {
     }
 
     /// A program answers what is not about the chain alone.
-    pub(super) fn answer(&mut self, id: MachineId, connection: ConnectionId, response: Response) -> Verdict {
-        let ConnectionId(connection) = connection;
+    pub(super) fn answer(&mut self, id: MachineId, to: ConnectionId, response: Response) -> Verdict {
+        if let Some(journal) = self.journal.as_mut().filter(|_| to == STRANGER) {
+            journal.answers.push(response);
+            return Ok(());
+        }
+        let ConnectionId(connection) = to;
         let Some(open) = self.connections.get_mut(connection) else { return Ok(()) };
         if !std::mem::take(&mut open.in_service) {
             return Err(Violation(format!("machine {id} answers what nobody asked")));
@@ -43,6 +50,11 @@ impl World {
         while let Some(open) = self.connections.get_mut(connection).filter(|open| !open.in_service) {
             let Some(request) = open.waiting.pop_front() else { return Ok(()) };
             let server = open.server;
+            if let Some(puppet) = &mut self.machines[server].puppet {
+                let reply = (puppet.answers)(&request);
+                self.reply(connection, reply);
+                continue;
+            }
             let Some(node) = &self.machines[server].node else { return Ok(()) };
             if !serve::is_about_chain(&request) {
                 open.in_service = true;
@@ -63,6 +75,10 @@ impl World {
                     let bytes = bytes_of(&response);
                     self.respond(connection, response, bytes);
                 }
+            }
+            Reply::After(time, responses) => {
+                self.hold_back(connection, time);
+                responses.into_iter().for_each(|response| self.respond(connection, response, 0));
             }
             Reply::Drip(time, responses) => {
                 for response in responses {
