@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{Event, Verdict, Violation, World};
 use crate::chain::Chain;
 use crate::node::{Input, Node, NodeConfig};
-use crate::simulator::history::Planned;
 use crate::simulator::machine::{MachineId, PORT, name};
 use crate::store::{StoreError, Tip};
 
@@ -71,7 +70,7 @@ impl World {
         self.note(|| format!("machine {id} ends: {error}"));
         self.counts.failed_disks += 1;
         self.gone(id);
-        self.schedule(self.now + BACK_AFTER, Event::Planned(Planned::Start(id)));
+        self.schedule(self.now + BACK_AFTER, Event::Start(id));
         Ok(())
     }
 

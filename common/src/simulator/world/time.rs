@@ -14,6 +14,10 @@ use crate::wire::{Announcement, Hello, Request, Response};
 
 /// Something on its way.
 pub(crate) enum Event {
+    /// A program is started, unless it runs.
+    Start(MachineId),
+    /// A program is killed, if it runs.
+    Kill(MachineId),
     Wake(MachineId),
     /// For one run of a program only.
     Input(MachineId, u32, Box<Input>),
@@ -136,6 +140,8 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Verdict {
         match event {
+            Event::Start(id) => self.start(id),
+            Event::Kill(id) => self.kill(id),
             Event::Wake(id) => self.wake(id),
             Event::Input(id, run, input) if self.machines[id].run == run => self.give(id, *input),
             Event::Write(id, run) if self.machines[id].run == run => self.write(id),
@@ -153,7 +159,10 @@ impl World {
             Event::Closed { connection } => self.closed(connection),
             Event::HungUp { connection, reason } => self.hung_up(connection, reason),
             Event::Found(id, search) => self.found(id, search),
-            Event::Planned(planned) => history::happens(self, planned),
+            Event::Planned(planned) => {
+                history::happens(self, planned);
+                Ok(())
+            }
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::consensus::CheckedBlock;
 use crate::ledger::Account;
 use crate::node::Input;
 use crate::simulator::disk::Disk;
-use crate::simulator::history::Planned;
 use crate::simulator::machine::MachineId;
 use crate::store::{Store, StoreError, Tip};
 
@@ -23,7 +22,7 @@ impl World {
 
     fn begin_write(&mut self, id: MachineId) {
         if std::mem::take(&mut self.machines[id].killed_in_next_write) {
-            self.schedule(self.now, Event::Planned(Planned::Kill(id)));
+            self.schedule(self.now, Event::Kill(id));
         }
         let at = self.now + self.random.between(&self.weather.writing);
         let run = self.machines[id].run;
