@@ -8,13 +8,16 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `history` | what a seed says, and what must be so in the end |
-//! | `world` | time, network, connections; carries out what nodes decide |
+//! | `history/` | what a seed says, and what must be so in the end |
+//! | `world/` | the engine: time, network, connections; carries out what nodes decide; what must be so at any time |
 //! | `machine`, `disk` | one machine, and what outlives its program |
-//! | `byzantine` | machines that break the rules |
+//! | `byzantine/` | machines that break the rules |
+//! | `puppet`, `journal` | what scenes have besides: block servers without a program, and what they look back on |
 //! | `oracle` | which chains are valid, told without the product's code |
 //! | `report` | fork rates and propagation against the number of machines |
 //! | `random`, `signer` | chance, and who signs |
+//!
+//! The scenes that are written by hand play in the same world: see `node::tests::harness`.
 
 use std::collections::BTreeMap;
 use std::fmt;

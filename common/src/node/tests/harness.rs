@@ -357,6 +357,17 @@ impl Network {
     }
 }
 
+#[test]
+#[should_panic(expected = "the supply is")]
+fn scenes_are_held_against_the_oracle() {
+    let rules = Arc::new(crate::testing::easy_rules(&[]));
+    let mut network = Network::new(&rules, 1);
+    let role = Spec { miner: Some(Key::new(1)), ..Spec::default() }.role();
+    let forgetful = World::add(&mut network, role, Disk::forgetful(&rules, 1));
+    must(network.start(forgetful));
+    network.mine(forgetful);
+}
+
 /// What must never be so fails the test.
 #[track_caller]
 fn must<T>(result: Result<T, Violation>) -> T {

@@ -93,6 +93,7 @@ pub(crate) struct World {
     pub(crate) verifier: Arc<dyn SignatureVerifier>,
     /// A fingerprint of all that happened.
     pub(crate) trace: u64,
+    /// What scenes look back on.
     pub(crate) journal: Option<Journal>,
     /// Whether what happens is printed.
     pub(crate) tell: Option<fn(Duration, &str)>,
