@@ -1,4 +1,4 @@
-//! Tests of the node on a simulated network ([`harness`]).
+//! Tests of the node: scenes in the simulator's world ([`harness`]), and its parts by themselves.
 
 mod faults;
 mod harness;

@@ -6,21 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::byzantine::Malice;
+use super::byzantine::{Malice, Mind};
 use super::disk::Disk;
+use super::puppet::Puppet;
 use super::signer::Signer;
 use crate::consensus::CheckedBlock;
 use crate::node::{LinkId, MempoolLimits, Node, Target, Template};
-use crate::store::Tip;
+use crate::store::{Store, StoreError, Tip};
 
 /// Where every block server listens.
-pub(super) const PORT: u16 = 2607;
+pub(crate) const PORT: u16 = 2607;
 
 /// A machine, by its place.
 pub(crate) type MachineId = usize;
 
-/// What a machine is there for.
-#[derive(Clone)]
+/// What a machine is there for. The default only follows the chain, and hears nobody.
+#[derive(Clone, Default)]
 pub(crate) struct Role {
     /// Whom its blocks pay, if it mines.
     pub(crate) miner: Option<Signer>,
@@ -36,12 +37,6 @@ pub(crate) struct Role {
     pub(crate) malice: Option<Malice>,
     /// Its clock less the true time, in milliseconds.
     pub(crate) clock_offset_ms: i64,
-}
-
-impl Role {
-    pub(crate) fn is_honest(&self) -> bool {
-        self.malice.is_none()
-    }
 }
 
 impl fmt::Display for Role {
@@ -74,8 +69,8 @@ pub(crate) struct Machine {
     pub(crate) acknowledged: Tip,
     /// Which side of a partition it is on.
     pub(crate) side: u8,
-    /// Connections that it opened; 0 while one is being opened.
-    pub(crate) links: BTreeMap<LinkId, u64>,
+    /// Connections that it opened; `None` while one is being opened.
+    pub(crate) links: BTreeMap<LinkId, Option<u64>>,
     /// Connections to its block server.
     pub(crate) callers: BTreeSet<u64>,
     /// When it is woken next at the latest.
@@ -83,12 +78,38 @@ pub(crate) struct Machine {
     /// When what it sends now is out, where its line is of limited width.
     pub(crate) line_free_at: Duration,
     /// What a machine that breaks the rules keeps in mind.
-    pub(crate) mind: super::byzantine::Mind,
+    pub(crate) mind: Mind,
+    /// What is there in place of a program, in some scenes.
+    pub(crate) puppet: Option<Puppet>,
 }
 
 impl Machine {
+    /// A new one, switched off.
+    pub(super) fn new(role: Role, disk: Disk) -> Self {
+        let tip = disk.read::<_, StoreError>(|reader| reader.tip()).expect("a new disk can be read");
+        Self {
+            role,
+            disk,
+            node: None,
+            run: 0,
+            template: None,
+            search: 0,
+            searching: false,
+            writes: VecDeque::new(),
+            killed_in_next_write: false,
+            acknowledged: tip,
+            side: 0,
+            links: BTreeMap::new(),
+            callers: BTreeSet::new(),
+            wake_at: Duration::MAX,
+            line_free_at: Duration::ZERO,
+            mind: Mind::default(),
+            puppet: None,
+        }
+    }
+
     pub(crate) fn is_honest(&self) -> bool {
-        self.role.is_honest()
+        self.role.malice.is_none() && self.puppet.is_none()
     }
 }
 

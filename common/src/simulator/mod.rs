@@ -8,29 +8,36 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `history` | what a seed says, and what must be so in the end |
-//! | `world` | time, network, connections; carries out what nodes decide |
+//! | `history/` | what a seed says, and what must be so in the end |
+//! | `world/` | the engine: time, network, connections; carries out what nodes decide; what must be so at any time |
 //! | `machine`, `disk` | one machine, and what outlives its program |
-//! | `byzantine` | machines that break the rules |
+//! | `byzantine/` | machines that break the rules |
+//! | `puppet`, `journal` | what scenes have besides: block servers without a program, and what they look back on |
 //! | `oracle` | which chains are valid, told without the product's code |
 //! | `report` | fork rates and propagation against the number of machines |
 //! | `random`, `signer` | chance, and who signs |
+//!
+//! The scenes that are written by hand play in the same world: see `node::tests::harness`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 mod byzantine;
-mod disk;
+pub(crate) mod disk;
 mod history;
-mod machine;
+#[cfg_attr(not(test), allow(dead_code, reason = "only scenes look back"))]
+pub(crate) mod journal;
+pub(crate) mod machine;
 mod oracle;
-mod random;
+#[cfg_attr(not(test), allow(dead_code, reason = "only scenes have puppets"))]
+pub(crate) mod puppet;
+pub(crate) mod random;
 pub mod report;
-mod signer;
+pub(crate) mod signer;
 #[cfg(test)]
 mod tests;
-mod world;
+pub(crate) mod world;
 
 use disk::Disk;
 pub use history::Size;

@@ -109,9 +109,7 @@ pub fn answer(question: &Question) -> Result<Answer, Failure> {
                 pool: Some(MempoolLimits::default()),
                 serves_blocks: true,
                 broadcast: true,
-                named: Vec::new(),
-                malice: None,
-                clock_offset_ms: 0,
+                ..Role::default()
             },
             Disk::new(&rules),
         );

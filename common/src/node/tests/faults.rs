@@ -43,9 +43,9 @@ fn dream(height: u64) -> Tip {
 /// A fresh node that hears a liar and an honest miner.
 struct Contest {
     network: Network,
-    node: MemberId,
-    liar: MemberId,
-    honest: MemberId,
+    node: MachineId,
+    liar: MachineId,
+    honest: MachineId,
     claim: Tip,
 }
 
@@ -87,11 +87,11 @@ impl Contest {
     }
 
     /// The pauses that a peer was given, in order.
-    fn blamed(&self, peer: MemberId) -> Vec<Duration> {
+    fn blamed(&self, peer: MachineId) -> Vec<Duration> {
         let address = Target::Address((ip(peer), PORT).into());
-        let notices = self.network.member(self.node).notices.iter();
+        let notices = self.network.notices(self.node).iter();
         notices
-            .filter_map(|(_, notice)| match notice {
+            .filter_map(|notice| match notice {
                 Notice::PeerFailed { target, pause, .. } | Notice::PeerMisbehaved { target, pause, .. } => {
                     (*target == address).then_some(*pause)
                 }
@@ -101,9 +101,9 @@ impl Contest {
     }
 
     fn reasons(&self) -> Vec<String> {
-        let notices = self.network.member(self.node).notices.iter();
+        let notices = self.network.notices(self.node).iter();
         notices
-            .filter_map(|(_, notice)| match notice {
+            .filter_map(|notice| match notice {
                 Notice::PeerMisbehaved { reason, .. } => Some(reason.clone()),
                 _ => None,
             })
@@ -494,7 +494,7 @@ fn a_clock_that_is_set_right_lets_blocks_in_at_once() {
     network.mine(miner);
     network.run_for(seconds(35));
     assert_eq!(network.height(node), 0);
-    network.set_clock_ahead_ms(node, 3_600_000);
+    network.machines[node].role.clock_offset_ms = 3_600_000;
     let took = network.run_until("the block is there", |it| it.agree(&[miner, node]));
     assert!(took < seconds(3), "{took:?}");
 }
@@ -540,7 +540,7 @@ fn peers_that_lack_a_block_are_no_reason_to_blame_the_one_that_has_it() {
     });
     network.run_until("the best chain is there", |it| it.agree(&[node, best]));
     let blamed = |it: &Notice| matches!(it, Notice::PeerFailed { .. } | Notice::PeerMisbehaved { .. });
-    assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.member(node).notices);
+    assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.notices(node));
 }
 
 /// Whoever spoke in an honest machine's name had everybody leave it alone, for longer each time.
@@ -592,7 +592,7 @@ fn a_body_of_an_abandoned_attempt_is_held_against_nobody() {
     let chain = chain_of(&rules, &good);
     let claim = tip_of(&chain);
     let mut network = Network::new(&rules, 18);
-    network.job_time = seconds(3);
+    network.jobs_take(seconds(3));
     let node = network.add(Spec::wallet());
     let mut wrong: Block = good.blocks[0].to_block();
     wrong.body.reward.data = vec![9];
@@ -608,10 +608,9 @@ fn a_body_of_an_abandoned_attempt_is_held_against_nobody() {
     let honest = network.add(Spec::with(&good));
     network.run_until("the block is there", |it| it.agree(&[node, honest]));
     let blamed: BTreeSet<Target> = network
-        .member(node)
-        .notices
+        .notices(node)
         .iter()
-        .filter_map(|(_, notice)| match notice {
+        .filter_map(|notice| match notice {
             Notice::PeerFailed { target, .. } | Notice::PeerMisbehaved { target, .. } => Some(target.clone()),
             _ => None,
         })

@@ -43,7 +43,7 @@ enum Server {
 
 /// One node, and servers at any address and port, all of which answer at once.
 struct Solo {
-    node: TestNode,
+    node: Node<MemoryStore>,
     now: Duration,
     servers: HashMap<SocketAddr, Server>,
     links: HashMap<LinkId, SocketAddr>,
@@ -361,7 +361,7 @@ fn garbage(rules: &Rules, count: usize) -> Vec<Transaction> {
 fn a_flood_of_bad_signatures_starves_neither_blocks_nor_honest_payments() {
     let rules = rules();
     let mut network = Network::new(&rules, 32);
-    network.job_time = millis(5);
+    network.jobs_take(millis(5));
     let node = network.add(Spec { miner: None, ..Spec::default() });
     let miner = network.add(Spec::default());
     network.run_for(seconds(3));
@@ -381,7 +381,7 @@ fn a_flood_of_bad_signatures_starves_neither_blocks_nor_honest_payments() {
     network.give(node, say(IpAddr::from([10, 7, 7, 7]), &payment));
     let took =
         network.run_until("the honest payment is taken", |it| it.pool(node).get(&payment.id()).is_some());
-    assert!(took <= 2 * network.job_time, "{took:?}");
+    assert!(took <= 2 * millis(5), "{took:?}");
     network.mine(miner);
     let took = network.run_until("the block is taken", |it| it.agree(&[node, miner]));
     assert!(took < millis(500), "{took:?}");
@@ -400,7 +400,7 @@ fn whoever_has_no_money_costs_no_signature_check() {
         network.say_payment(node, &payment);
     }
     network.run_for(seconds(1));
-    assert_eq!(network.member(node).verifier.calls(), 0);
+    assert_eq!(network.verified(node), 0);
     assert_eq!(network.pool(node).len(), 0);
 }
 
@@ -428,7 +428,7 @@ fn the_user_hears_which_payment_gave_way_and_a_sender_which_fee_would_do() {
         Notice::PaymentRefused { reason: MempoolError::Full { least_fee }, .. } => least_fee.units() == 11,
         _ => false,
     };
-    assert_eq!(network.noticed(node, refused), 1, "{:?}", network.member(node).notices);
+    assert_eq!(network.noticed(node, refused), 1, "{:?}", network.notices(node));
     network.say_payment(node, &pay(6, 11));
     network.run_for(seconds(1));
     let gave_way = |it: &Notice| match it {

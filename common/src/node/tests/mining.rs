@@ -26,15 +26,15 @@ fn classic() -> Arc<Rules> {
     Arc::new(rules)
 }
 
-fn idle(network: &Network, id: MemberId) -> Option<Idle> {
-    network.member(id).notices.iter().rev().find_map(|(_, notice)| match notice {
+fn idle(network: &Network, id: MachineId) -> Option<Idle> {
+    network.notices(id).iter().rev().find_map(|notice| match notice {
         Notice::Idle(idle) => Some(*idle),
         Notice::Mining { .. } => None,
         _ => None,
     })
 }
 
-fn pay(network: &mut Network, miner: MemberId, nonces: std::ops::Range<u64>) {
+fn pay(network: &mut Network, miner: MachineId, nonces: std::ops::Range<u64>) {
     let (rules, from) = (network.rules.clone(), Key::new(1));
     for nonce in nonces {
         let payment = from.payment(Key::new(2).address(), 1_000_000, nonce);
@@ -52,27 +52,27 @@ fn a_classic_miner_waits_for_five_leaves_or_thirty_seconds_and_says_so() {
     assert_eq!(network.height(miner), 1);
     let nothing = Idle::WaitingForPayments { have: 0, need: 4, until: None };
     assert_eq!(idle(&network, miner), Some(nothing));
-    assert!(network.member(miner).template.is_none());
+    assert!(network.template(miner).is_none());
 
     let parent_time = network.node(miner).tip().time;
     pay(&mut network, miner, 0..1);
     network.run_for(seconds(2));
     let until = Some(parent_time.plus_millis(30_000));
     assert_eq!(idle(&network, miner), Some(Idle::WaitingForPayments { have: 1, need: 4, until }));
-    let waited = network.run_until("thirty seconds are enough", |it| it.member(miner).template.is_some());
+    let waited = network.run_until("thirty seconds are enough", |it| it.template(miner).is_some());
     assert!(waited >= seconds(27) && waited <= seconds(30), "{waited:?}");
     network.mine(miner);
     assert_eq!(network.height(miner), 2);
 
     pay(&mut network, miner, 1..5);
-    let waited = network.run_until("four payments are enough", |it| it.member(miner).template.is_some());
+    let waited = network.run_until("four payments are enough", |it| it.template(miner).is_some());
     assert!(waited < seconds(2), "{waited:?}");
     network.mine(miner);
     assert_eq!(network.height(miner), 3);
 
     // Nothing to pay, and nothing may be empty: it waits without end, and without a busy loop.
     network.run_for(seconds(100));
-    assert!(network.member(miner).template.is_none());
+    assert!(network.template(miner).is_none());
     assert_eq!(idle(&network, miner), Some(Idle::WaitingForPayments { have: 0, need: 1, until: None }));
 }
 
@@ -83,7 +83,7 @@ fn a_new_payment_is_in_the_block_within_the_debounce() {
     let miner = network.add(Spec::default());
     network.run_for(millis(1_100));
     pay(&mut network, miner, 0..3);
-    let holds = |network: &Network| network.member(miner).template.as_ref().map(|it| it.transactions.len());
+    let holds = |network: &Network| network.template(miner).map(|it| it.transactions.len());
     let took = network.run_until("the payments are worked on", |it| holds(it) == Some(3));
     assert!(took <= limits::TEMPLATE_DEBOUNCE, "{took:?}");
 }
@@ -94,10 +94,10 @@ fn the_block_in_hand_is_abandoned_at_once_when_a_better_chain_arrives() {
     let mut network = Network::new(&rules, 3);
     let miners = [network.add(Spec::default()), network.add(Spec::default().mining_as(901))];
     network.run_for(seconds(3));
-    let stale = network.member(miners[1]).template.clone().expect("there is always a block to work on");
+    let stale = network.template(miners[1]).cloned().expect("there is always a block to work on");
     network.mine(miners[0]);
     network.run_until("both have it", |it| it.agree(&miners));
-    let template = network.member(miners[1]).template.clone().expect("there is always a block to work on");
+    let template = network.template(miners[1]).cloned().expect("there is always a block to work on");
     assert_eq!(template.header.previous, network.tip(miners[0]));
     // Its solution comes a moment too late and harms nobody.
     let mut header = stale.header;
@@ -112,9 +112,8 @@ fn while_blocks_are_written_no_template_is_handed_out_and_one_is_as_soon_as_they
     let rules = Arc::new(easy_rules(&[&Key::new(1)]));
     let mut network = Network::new(&rules, 8);
     let miners = [network.add(Spec::default()), network.add(Spec::default().mining_as(901))];
-    let template = |network: &Network| {
-        network.member(miners[0]).template.clone().expect("there is always a block to work on")
-    };
+    let template =
+        |network: &Network| network.template(miners[0]).cloned().expect("there is always a block to work on");
     let old = template(&network);
     network.run_for(seconds(3));
     let stale = template(&network);
@@ -123,7 +122,7 @@ fn while_blocks_are_written_no_template_is_handed_out_and_one_is_as_soon_as_they
     // A block of its own, with a payment that is worth a new template in hand.
     pay(&mut network, miners[0], 0..1);
     network.run_for(millis(1));
-    network.job_time = seconds(5);
+    network.jobs_take(seconds(5));
     let own = network.mine(miners[0]);
     network.run_for(millis(4_900));
     assert!(Arc::ptr_eq(&stale, &template(&network)));
@@ -167,7 +166,7 @@ fn authorities_mine_in_turns_and_the_next_takes_over_from_one_that_is_away() {
     network.mine(members[1]);
     network.run_until("all have it", |it| it.agree(&members));
     let at_work = |network: &Network| -> Vec<usize> {
-        (0..3).filter(|i| network.member(members[*i]).template.is_some()).collect()
+        (0..3).filter(|i| network.template(members[*i]).is_some()).collect()
     };
     // A block's time may be made up to the spacing ahead, a turn is waited for.
     network.run_for(seconds(1));
@@ -199,7 +198,7 @@ fn a_fast_miner_waits_for_the_clock_and_mines_on_behind_one_whose_clock_is_ahead
     network.mine_many(hasty, 1);
     network.run_until("both agree", |it| it.agree(&[miner, hasty]));
     network.run_for(seconds(1));
-    let template = network.member(miner).template.as_ref().expect("nobody makes it stand still");
+    let template = network.template(miner).expect("nobody makes it stand still");
     assert!(template.header.time.millis_since(network.now_of(0).wall) > 50_000);
 }
 
@@ -208,14 +207,14 @@ fn a_tip_far_ahead_of_the_clock_is_not_built_upon_and_that_is_said_once() {
     let rules = Arc::new(Rules { min_spacing_ms: 60_000, ..easy_rules(&[]) });
     let mut network = Network::new(&rules, 5);
     let miner = network.add(Spec::default());
-    while network.member(miner).template.is_some() {
+    while network.template(miner).is_some() {
         network.mine(miner);
     }
     network.run_for(seconds(20));
     let said = network.noticed(miner, |it| matches!(it, Notice::Idle(Idle::ClockBehind { .. })));
     assert_eq!(said, 1);
     network.run_for(seconds(60));
-    assert!(network.member(miner).template.is_some());
+    assert!(network.template(miner).is_some());
 }
 
 #[derive(Clone, Debug)]

@@ -26,8 +26,8 @@ fn plain(rules: &Rules, from: u64, nonce: u64) -> Transaction {
     payment(rules, from, nonce, |_| {})
 }
 
-/// How often each transaction went from one member to another, in whatever message.
-fn carried(network: &Network, from: MemberId, to: MemberId) -> BTreeMap<TransactionId, usize> {
+/// How often each transaction went from one machine to another, in whatever message.
+fn carried(network: &Network, from: MachineId, to: MachineId) -> BTreeMap<TransactionId, usize> {
     let mut counts = BTreeMap::new();
     for message in network.sent(from, to) {
         let transactions = match message {
@@ -43,7 +43,7 @@ fn carried(network: &Network, from: MemberId, to: MemberId) -> BTreeMap<Transact
     counts
 }
 
-fn whole_blocks(network: &Network, from: MemberId, to: MemberId) -> usize {
+fn whole_blocks(network: &Network, from: MachineId, to: MachineId) -> usize {
     network.sent(from, to).filter(|it| matches!(it, Message::Response(Response::Block(_)))).count()
 }
 
@@ -67,8 +67,8 @@ fn a_new_block_reaches_other_miners_without_any_transaction_sent_twice() {
     assert_eq!(whole_blocks(&network, miner, other), 0);
     assert_eq!(carried(&network, miner, other), BTreeMap::from([(payments[3].id(), 1)]));
     // Each was verified once: those that were heard then, the missing one in the block.
-    assert_eq!(network.member(other).verifier.calls(), 5);
-    assert_eq!(network.member(miner).verifier.calls(), 5);
+    assert_eq!(network.verified(other), 5);
+    assert_eq!(network.verified(miner), 5);
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn a_payment_is_verified_once_however_often_it_is_heard() {
     network.run_until("both have the block", |it| it.agree(&[a, b]));
     network.say_payment(a, &heard);
     network.run_for(seconds(30));
-    assert_eq!(network.member(a).verifier.calls(), 1);
-    assert_eq!(network.member(b).verifier.calls(), 1);
+    assert_eq!(network.verified(a), 1);
+    assert_eq!(network.verified(b), 1);
 }
 
 #[test]
@@ -144,14 +144,14 @@ fn of_payments_that_are_heard_at_one_go_each_is_verified_once() {
     network.run_for(seconds(1));
     network.say_payments(node, &heard);
     network.run_for(seconds(1));
-    assert_eq!(network.member(node).verifier.calls(), 4);
+    assert_eq!(network.verified(node), 4);
     assert_eq!(network.pool(node).len(), 3);
     assert_eq!(network.noticed(node, |it| matches!(it, Notice::PaymentAccepted { .. })), 3);
     assert_eq!(network.noticed(node, |it| matches!(it, Notice::PaymentRefused { .. })), 1);
     // Twice in one submission: each place has its answer.
     let answer = network.answer(node, Request::SubmitTransactions(vec![plain(&rules, 2, 1); 2]));
     assert_eq!(answer, Response::Results(vec![SubmitResult::ACCEPTED, SubmitResult::KNOWN]));
-    assert_eq!(network.member(node).verifier.calls(), 5);
+    assert_eq!(network.verified(node), 5);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_payment_that_a_reorganisation_moves_to_another_block_is_not_verified_again(
     network.set_side(b, 0);
     network.run_until("both agree", |it| it.agree(&[a, b]));
     assert_eq!(network.height(a), 2);
-    assert_eq!(network.member(a).verifier.calls(), 1);
+    assert_eq!(network.verified(a), 1);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_bad_signature_is_refused_once_and_then_for_free() {
         let answer = network.answer(node, Request::SubmitTransactions(vec![forged.clone()]));
         assert_eq!(answer, Response::Results(vec![SubmitResult::BAD_SIGNATURE]));
     }
-    assert_eq!(network.member(node).verifier.calls(), 1);
+    assert_eq!(network.verified(node), 1);
     // The real one is another transaction.
     let answer = network.answer(node, Request::SubmitTransactions(vec![plain(&rules, 1, 0)]));
     assert_eq!(answer, Response::Results(vec![SubmitResult::ACCEPTED]));

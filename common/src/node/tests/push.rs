@@ -20,8 +20,8 @@ fn branch(rules: &Arc<Rules>, miner: u64, blocks: usize) -> Branch {
     branch
 }
 
-/// A server that nobody hears, and a member that was told its name and that cannot be called.
-fn server_and_caller(network: &mut Network, server: Spec, caller: Spec) -> (MemberId, MemberId) {
+/// A server that nobody hears, and a machine that was told its name and that cannot be called.
+fn server_and_caller(network: &mut Network, server: Spec, caller: Spec) -> (MachineId, MachineId) {
     let server = network.add(Spec { broadcast: false, ..server });
     let caller = network.add(Spec { broadcast: false, block_server: false, named: vec![server], ..caller });
     (server, caller)
@@ -62,7 +62,7 @@ fn a_long_chain_is_pulled_and_a_long_chain_is_pushed() {
 fn a_push_waits_for_slow_checks_and_goes_on() {
     let rules = rules();
     let mut network = Network::new(&rules, 3);
-    network.job_time = millis(1_500);
+    network.jobs_take(millis(1_500));
     let caller = Spec::with(&branch(&rules, 11, 200));
     let (server, caller) = server_and_caller(&mut network, Spec::default(), caller);
     let took = network.run_until("both agree", |it| it.agree(&[server, caller]));

@@ -44,7 +44,7 @@ fn failure_5_no_payment_stops_the_mining() {
     assert_eq!(network.height(miner), 3);
     assert_eq!(network.balance(miner, &Key::new(2).address()), 600_000_000);
     assert!(network.pool(miner).is_empty());
-    assert!(network.member(miner).template.is_some());
+    assert!(network.template(miner).is_some());
 }
 
 /// A status that pointed at a black hole muted the ancestor's block server for 15 s, an idle connection
@@ -127,7 +127,7 @@ fn failure_11_a_lone_payment_is_mined_after_the_interval_and_the_wait_is_explain
         matches!(it, Notice::Idle(Idle::WaitingForPayments { have: 1, need: 4, until: Some(_) }))
     });
     assert_eq!(explained, 1);
-    let took = network.run_until("there is a block to work on", |it| it.member(miner).template.is_some());
+    let took = network.run_until("there is a block to work on", |it| it.template(miner).is_some());
     assert!(took <= seconds(30), "{took:?}");
     network.mine(miner);
     assert_eq!(network.balance(miner, &Key::new(2).address()), 1);

@@ -19,7 +19,7 @@ fn simulate(seed: u64) {
     let payers: Vec<Key> = (0..PAYERS).map(Key::new).collect();
     let rules = Arc::new(easy_rules(&payers.iter().collect::<Vec<_>>()));
     let mut network = Network::new(&rules, seed);
-    network.delay = millis(1)..millis(1 + 40 * (seed % 8));
+    network.weather.latency = millis(1)..millis(1 + 40 * (seed % 8));
     let mut miners: Vec<_> = (0..3).map(|i| network.add(Spec::default().mining_as(50 + i))).collect();
     // Neither of these is heard: one calls a miner, and is called by a wallet.
     let quiet = Spec { broadcast: false, named: vec![miners[0]], ..Spec::default() };
@@ -31,10 +31,11 @@ fn simulate(seed: u64) {
     let all: Vec<_> = miners.iter().chain(&wallets).copied().collect();
     let mut nonces = [0; PAYERS as usize];
     for _ in 0..STEPS {
-        let pause = network.random() % 2_000;
+        let pause = network.random.below(2_000);
         network.run_for(millis(pause));
-        network.job_time = millis(network.random() % 300);
-        let (what, whom) = (network.random() % 10, network.random() as usize);
+        let job_time = millis(network.random.below(300));
+        network.jobs_take(job_time);
+        let (what, whom) = (network.random.below(10), network.random.number() as usize);
         match what {
             0..=4 => drop(network.mine(miners[whom % miners.len()])),
             5..=7 => {
@@ -50,7 +51,7 @@ fn simulate(seed: u64) {
         }
     }
     all.iter().for_each(|id| network.set_side(*id, 0));
-    network.job_time = millis(5);
+    network.jobs_take(millis(5));
     let took = network.run_until("all agree", |it| it.agree(&all));
     assert!(took < seconds(60), "seed {seed}: agreeing took {took:?}");
 
@@ -77,15 +78,15 @@ fn simulate(seed: u64) {
     network.run_for(seconds(45));
     for id in &all {
         let cheat = |it: &Notice| matches!(it, Notice::PeerMisbehaved { .. } | Notice::InvalidBlock { .. });
-        let notices = network.member(*id).notices.iter().map(|(_, notice)| notice);
+        let notices = network.notices(*id).iter();
         let cheats: Vec<_> = notices.filter(|notice| cheat(notice)).collect();
-        assert!(cheats.is_empty(), "seed {seed}: member {id} says {cheats:?}");
-        assert!(network.node(*id).is_caught_up(), "seed {seed}: member {id}");
+        assert!(cheats.is_empty(), "seed {seed}: machine {id} says {cheats:?}");
+        assert!(network.node(*id).is_caught_up(), "seed {seed}: machine {id}");
         let waiting = network.node(*id).pool().map_or(0, Mempool::len);
-        assert_eq!(waiting, 0, "seed {seed}: member {id}");
+        assert_eq!(waiting, 0, "seed {seed}: machine {id}");
         let supply = u128::from(network.height(*id)) * u128::from(rules.block_reward.units())
             + u128::from(PAYERS) * 1_000_000_000;
-        assert_eq!(money(&network, *id), supply, "seed {seed}: member {id}");
+        assert_eq!(money(&network, *id), supply, "seed {seed}: machine {id}");
     }
     // An exchange may begin at any moment; that none lasts is seen by looking often.
     for id in &all {
@@ -93,11 +94,11 @@ fn simulate(seed: u64) {
             network.run_for(millis(50));
             network.node(*id).under_way() == 0
         });
-        assert!(rests, "seed {seed}: member {id} has {} under way", network.node(*id).under_way());
+        assert!(rests, "seed {seed}: machine {id} has {} under way", network.node(*id).under_way());
     }
 }
 
-fn money(network: &Network, id: MemberId) -> u128 {
+fn money(network: &Network, id: MachineId) -> u128 {
     let mut sum = 0;
     let count = |reader: &dyn Read| {
         reader.for_each_account(&mut |_, account| sum += u128::from(account.balance.units()))

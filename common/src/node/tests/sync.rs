@@ -21,7 +21,7 @@ fn branch(rules: &Arc<Rules>, miner: u64, blocks: usize) -> Branch {
     branch
 }
 
-fn blamed(network: &Network, id: MemberId) -> usize {
+fn blamed(network: &Network, id: MachineId) -> usize {
     network.noticed(id, |notice| matches!(notice, Notice::PeerFailed { .. } | Notice::PeerMisbehaved { .. }))
 }
 
@@ -66,7 +66,7 @@ fn headers_never_pile_up_beyond_their_bound() {
     let branch = branch(&rules, 10, 9_000);
     let full = network.add(Spec::with(&branch));
     let fresh = network.add(Spec::wallet());
-    network.job_time = millis(40);
+    network.jobs_take(millis(40));
     while !network.agree(&[full, fresh]) {
         network.run_for(millis(50));
         assert!(network.node(fresh).pending_headers() <= limits::MAX_PENDING_HEADERS);
@@ -200,7 +200,7 @@ fn ten_miners_agree_after_mining_at_the_same_moments() {
     }
     network.run_until("all agree", |it| it.agree(&miners));
     let blame: usize = miners.iter().map(|miner| blamed(&network, *miner)).sum();
-    assert_eq!(blame, 0, "{:?}", network.member(miners[0]).notices);
+    assert_eq!(blame, 0, "{:?}", network.notices(miners[0]));
 }
 
 #[test]
@@ -217,12 +217,12 @@ fn wait_status_is_answered_by_a_new_tip_or_after_ten_seconds() {
     assert!(matches!(answer, Response::Status(status) if status.tip == old));
     assert_eq!(network.now, seconds(10));
 
-    network.answers.clear();
+    network.take_answers();
     network.ask(miner, Request::WaitStatus { tip: old });
     network.run_for(seconds(3));
-    assert!(network.answers.is_empty());
+    assert_eq!(network.take_answers(), []);
     let new = network.mine(miner);
-    assert!(matches!(network.answers[..], [Response::Status(status)] if status.tip == new));
+    assert!(matches!(network.take_answers()[..], [Response::Status(status)] if status.tip == new));
 }
 
 #[test]
@@ -251,7 +251,8 @@ fn the_same_seed_gives_the_same_run() {
             network.mine(miners[round % 3]);
         }
         network.run_for(seconds(10));
-        let order: Vec<_> = network.traffic.iter().map(|traffic| (traffic.from, traffic.to)).collect();
+        let order: Vec<_> =
+            network.journal().traffic.iter().map(|traffic| (traffic.from, traffic.to)).collect();
         (order, network.tip(miners[0]))
     };
     assert_eq!(run(1), run(1));
