@@ -1,6 +1,6 @@
 //! Reading files of which nobody knows what they are.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::Path;
 
@@ -15,11 +15,28 @@ pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, FilesError> {
 
 /// Opens a regular file (or a link to one) for reading.
 pub fn open(path: &Path) -> Result<File, FilesError> {
-    // Looked at first: to open a pipe would wait for a writer.
+    // Looked at first: to open a device may do something.
     if !fs::metadata(path).map_err(FilesError::io("read", path))?.is_file() {
         return Err(FilesError::NotAFile { path: path.to_owned() });
     }
-    File::open(path).map_err(FilesError::io("read", path))
+    open_at_once(path)
+}
+
+/// The same, whatever has taken the place of what was looked at: opening a pipe would wait for a writer.
+fn open_at_once(path: &Path) -> Result<File, FilesError> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.cast_signed());
+    }
+    let file = options.open(path).map_err(FilesError::io("read", path))?;
+    match file.metadata().map_err(FilesError::io("look at", path))?.is_file() {
+        true => Ok(file),
+        false => Err(FilesError::NotAFile { path: path.to_owned() }),
+    }
 }
 
 /// Reads a file of at most `max` bytes that was opened with [`open`]; `path` is for the error's sentence.
@@ -67,5 +84,18 @@ mod tests {
         assert!(names_in(&root.path().join("other")).unwrap().is_empty());
         remove(&path).unwrap();
         remove(&path).unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nobody_waits_for_the_writer_of_a_pipe_that_took_the_place_of_a_file() {
+        let root = tempfile::tempdir().unwrap();
+        let pipe = root.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("there is a `mkfifo`").success());
+        for open in [open, open_at_once] {
+            assert!(matches!(open(&pipe), Err(FilesError::NotAFile { .. })));
+        }
+        assert!(matches!(open_at_once(root.path()), Err(FilesError::NotAFile { .. })));
     }
 }
