@@ -8,6 +8,7 @@ mod error;
 mod lock;
 mod read;
 mod space;
+mod temporary;
 mod write;
 
 pub use data_directory::{DataDirectory, Program};
@@ -16,4 +17,5 @@ pub use error::{DISK_HINT, FilesError, is_of_disk, reason};
 pub use lock::FileLock;
 pub use read::{open, read, read_opened, refuse_if_readable_by_others};
 pub use space::{Space, size};
-pub use write::{create_new, remove, remove_leftovers_of, rename, replace};
+pub use temporary::{leftovers_in, leftovers_of, remove_leftovers_in};
+pub use write::{create_new, remove, rename, replace};

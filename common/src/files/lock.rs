@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use super::FilesError;
-use super::write::private;
+use super::temporary::private;
 
 /// A lock between processes, held until it is dropped or its process ends, however it ends. The file itself
 /// stays and holds nothing.
