@@ -14,11 +14,11 @@ use crate::passphrase::{Passphrase, PassphraseError, Passphrases};
 
 /// The longest name of a key.
 pub const MAX_KEY_NAME_BYTES: usize = 32;
-/// The longest file of a key: one of 4,096 bits has 3.4 KB, 4.4 encrypted; the rest is room for notes before it.
+/// The longest file of a key: one of 4,096 bits has 3.4 KB, 4.4 encrypted; the rest is room for notes and certificates beside it.
 pub const MAX_KEY_FILE_BYTES: u64 = 16 * 1024;
 /// What a key's file is called after its name.
 const EXTENSION: &str = ".pem";
-/// The lock that is held while files of keys are changed.
+/// The lock that is held while files of keys are written: for moments, and never while a user is asked.
 const LOCK_FILE: &str = ".lock";
 
 /// The name of a key: 1–32 of `A–Z a–z 0–9 . _ -`, not starting with a dot. Nothing that a path could be made
@@ -115,11 +115,17 @@ pub enum KeyStoreError {
         /// Which name.
         name: KeyName,
     },
-    /// Somebody else is changing keys.
-    #[error("another program is changing the keys in {directory} at this moment", directory = directory.display())]
-    Busy {
-        /// Where keys are.
-        directory: PathBuf,
+    /// Somebody else changed the file while a passphrase was asked for.
+    #[error("the key in {path} was changed by another program in the meantime, and is left as that made it", path = path.display())]
+    Changed {
+        /// Its file.
+        path: PathBuf,
+    },
+    /// With what is beside it, the key would no longer fit into a file that is read.
+    #[error("the key in {path} would take more than {MAX_KEY_FILE_BYTES} bytes with what is beside it: take that out of the file first", path = path.display())]
+    NoRoom {
+        /// Its file.
+        path: PathBuf,
     },
     /// There is no passphrase.
     #[error(transparent)]
@@ -145,6 +151,13 @@ pub struct Rewritten {
     pub path: PathBuf,
     /// How many other names (hard links) the old file has: each still leads to what it was.
     pub other_names: u64,
+}
+
+/// A file of a key as it was read.
+struct Opened {
+    path: PathBuf,
+    text: Zeroizing<String>,
+    file: KeyFile,
 }
 
 /// A directory of keys.
@@ -196,7 +209,7 @@ impl KeyStore {
         least_bits: u32,
         passphrases: &Passphrases,
     ) -> Result<PrivateKey, KeyStoreError> {
-        let (path, file) = self.parse(name, true)?;
+        let Opened { path, file, .. } = self.parse(name, true)?;
         if let Ok(public) = file.public_key() {
             in_file(&path, public.has_bits(least_bits))?;
         }
@@ -208,7 +221,7 @@ impl KeyStore {
     /// The public part of a key of at least so many bits, for somebody who will be paid. If it is not encrypted,
     /// the key is known to be able to spend that.
     pub fn public_key(&self, name: &KeyName, least_bits: u32) -> Result<PublicKey, KeyStoreError> {
-        let (path, file) = self.parse(name, true)?;
+        let Opened { path, file, .. } = self.parse(name, true)?;
         let public = in_file(&path, file.public_key())?.clone();
         in_file(&path, public.has_bits(least_bits))?;
         if !file.is_encrypted() {
@@ -220,35 +233,36 @@ impl KeyStore {
     /// The address of a key. Only its public part is looked at, so that a wallet of many keys is listed at
     /// once; whether the key can sign is found out by [`KeyStore::load`].
     pub fn find(&self, name: &KeyName) -> Result<Address, KeyStoreError> {
-        let (path, file) = self.parse(name, false)?;
+        let Opened { path, file, .. } = self.parse(name, false)?;
         Ok(in_file(&path, file.public_key())?.address())
     }
 
     /// Whether it takes a passphrase to sign with a key.
     pub fn is_encrypted(&self, name: &KeyName) -> Result<bool, KeyStoreError> {
-        Ok(self.parse(name, false)?.1.is_encrypted())
+        Ok(self.parse(name, false)?.file.is_encrypted())
     }
 
     /// Puts a key under a passphrase, which is asked for. Whatever happens, the file is the old one or the new
     /// one, and no copy of the key stays on the disk that is not encrypted.
     pub fn encrypt(&self, name: &KeyName, passphrases: &Passphrases) -> Result<Rewritten, KeyStoreError> {
-        let (_lock, path, file) = self.lock(name)?;
-        if file.is_encrypted() {
+        let old = self.parse(name, true)?;
+        if old.file.is_encrypted() {
             // Somebody who was killed while he decrypted it may have left a copy.
-            files::remove_leftovers_of(&path)?;
+            self.tidy()?;
             return Err(KeyStoreError::EncryptedAlready { name: name.clone() });
         }
-        let key = in_file(&path, file.open())?;
+        let key = in_file(&old.path, old.file.open())?;
         let passphrase = passphrases.get_new(name.as_str())?;
-        let text = in_file(&path, file.with_encrypted(&key, &passphrase))?;
-        self.rewrite(&path, text.as_bytes())
+        let text = in_file(&old.path, old.file.with_encrypted(&key, &passphrase))?;
+        self.rewrite(&old, text.as_bytes())
     }
 
     /// Takes the passphrase off a key. Whatever happens, the file is the old one or the new one.
     pub fn decrypt(&self, name: &KeyName, passphrases: &Passphrases) -> Result<Rewritten, KeyStoreError> {
-        let (_lock, path, file) = self.lock_encrypted(name)?;
-        let key = unlock(name, &path, &file, passphrases)?;
-        self.rewrite(&path, file.with_plain(&key).as_bytes())
+        let old = self.parse_encrypted(name)?;
+        let key = unlock(name, &old.path, &old.file, passphrases)?;
+        let text = in_file(&old.path, old.file.with_plain(&key))?;
+        self.rewrite(&old, text.as_bytes())
     }
 
     /// Puts an encrypted key under another passphrase; the key itself stays what it is. The file will say its
@@ -256,22 +270,29 @@ impl KeyStore {
     pub fn change_passphrase(
         &self,
         name: &KeyName,
-        old: &Passphrases,
-        new: &Passphrases,
+        old_passphrases: &Passphrases,
+        new_passphrases: &Passphrases,
     ) -> Result<Rewritten, KeyStoreError> {
-        let (_lock, path, file) = self.lock_encrypted(name)?;
-        let key = unlock(name, &path, &file, old)?;
-        let passphrase = new.get_new(name.as_str())?;
-        let text = in_file(&path, file.with_encrypted(&key, &passphrase))?;
-        self.rewrite(&path, text.as_bytes())
+        let old = self.parse_encrypted(name)?;
+        let key = unlock(name, &old.path, &old.file, old_passphrases)?;
+        let passphrase = new_passphrases.get_new(name.as_str())?;
+        let text = in_file(&old.path, old.file.with_encrypted(&key, &passphrase))?;
+        self.rewrite(&old, text.as_bytes())
+    }
+
+    /// Removes what programs left behind that were killed while they wrote keys. It may be a copy of a key that is
+    /// encrypted by now. Whatever writes a key does so first.
+    pub fn tidy(&self) -> Result<(), KeyStoreError> {
+        match self.leftovers()?.is_empty() {
+            true => Ok(()),
+            false => self.lock().map(drop),
+        }
     }
 
     /// Every key with its address, or with what is wrong with it, by name.
     pub fn list(&self) -> Result<Vec<ListedKey>, KeyStoreError> {
-        let names = files::names_in(&self.directory)?;
-        let names = names.iter().filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok());
         let listed = |name| ListedKey { address: self.find(&name), name };
-        let mut keys: Vec<ListedKey> = names.map(listed).collect();
+        let mut keys: Vec<ListedKey> = self.names()?.into_iter().map(listed).collect();
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(keys)
     }
@@ -296,6 +317,7 @@ impl KeyStore {
         let key = in_file(&path, PrivateKey::generate(bits))?;
         let text = in_file(&path, write(&key))?;
         files::create_private_directory(&self.directory)?;
+        let _lock = self.lock()?;
         match files::create_new(&path, text.as_bytes()) {
             Ok(()) => Ok((key, path)),
             Err(FilesError::Exists { path }) => Err(KeyStoreError::Exists { name: name.clone(), path }),
@@ -303,31 +325,47 @@ impl KeyStore {
         }
     }
 
-    /// What a key's file holds, to be replaced while the lock is held. Nobody is made to wait for it, for whoever
-    /// holds it may be waiting for a user.
-    fn lock(&self, name: &KeyName) -> Result<(FileLock, PathBuf, KeyFile), KeyStoreError> {
-        // Once before, so that where there is no such key there is no lock file either.
-        self.parse(name, true)?;
-        let lock = FileLock::try_acquire(&self.directory.join(LOCK_FILE))?
-            .ok_or_else(|| KeyStoreError::Busy { directory: self.directory.clone() })?;
-        let (path, file) = self.parse(name, true)?;
-        Ok((lock, path, file))
+    /// Keeps other programs from writing keys until the result is dropped, and removes what those left behind that
+    /// were killed. Nobody holds it for long, so it is waited for.
+    fn lock(&self) -> Result<FileLock, KeyStoreError> {
+        let lock = FileLock::acquire(&self.directory.join(LOCK_FILE))?;
+        self.leftovers()?.iter().try_for_each(|leftover| files::remove(leftover))?;
+        Ok(lock)
     }
 
-    fn lock_encrypted(&self, name: &KeyName) -> Result<(FileLock, PathBuf, KeyFile), KeyStoreError> {
-        let locked = self.lock(name)?;
-        match locked.2.is_encrypted() {
-            true => Ok(locked),
-            false => Err(KeyStoreError::NotEncrypted { name: name.clone() }),
+    /// Temporary files of keys: here, and beside the files that links lead to from here.
+    fn leftovers(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
+        let mut leftovers = files::leftovers_in(&self.directory)?;
+        for name in self.names()? {
+            let path = self.path(&name);
+            let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+            // Of links that lead nowhere there is nothing to find.
+            if let (true, Ok(target)) = (is_link, path.canonicalize()) {
+                leftovers.extend(files::leftovers_of(&target)?);
+            }
         }
+        Ok(leftovers)
     }
 
-    /// Replaces the file of a key.
-    fn rewrite(&self, path: &Path, contents: &[u8]) -> Result<Rewritten, KeyStoreError> {
-        let failed = |source| FilesError::Io { action: "look at", path: path.to_owned(), source };
+    /// The names of the files that keys may be in.
+    fn names(&self) -> Result<Vec<KeyName>, KeyStoreError> {
+        let names = files::names_in(&self.directory)?;
+        Ok(names.iter().filter_map(|name| name.strip_suffix(EXTENSION)?.parse().ok()).collect())
+    }
+
+    /// Replaces the file of a key, if it is still what it was when it was read.
+    fn rewrite(&self, old: &Opened, contents: &[u8]) -> Result<Rewritten, KeyStoreError> {
+        if contents.len() as u64 > MAX_KEY_FILE_BYTES {
+            return Err(KeyStoreError::NoRoom { path: old.path.clone() });
+        }
+        let _lock = self.lock()?;
+        let failed = |source| FilesError::Io { action: "look at", path: old.path.clone(), source };
         // A link stays one: what it leads to is replaced.
-        let path = path.canonicalize().map_err(failed)?;
-        files::remove_leftovers_of(&path)?;
+        let path = old.path.canonicalize().map_err(failed)?;
+        let now = Zeroizing::new(files::read(&path, MAX_KEY_FILE_BYTES)?);
+        if *now != old.text.as_bytes() {
+            return Err(KeyStoreError::Changed { path });
+        }
         #[cfg(unix)]
         let names = std::os::unix::fs::MetadataExt::nlink(&path.metadata().map_err(failed)?);
         #[cfg(not(unix))]
@@ -337,10 +375,17 @@ impl KeyStore {
     }
 
     /// What a key's file holds; if it is to be `private`, only when nobody else can read it.
-    fn parse(&self, name: &KeyName, private: bool) -> Result<(PathBuf, KeyFile), KeyStoreError> {
+    fn parse(&self, name: &KeyName, private: bool) -> Result<Opened, KeyStoreError> {
         let (path, text) = self.read(name, private)?;
         let file = in_file(&path, KeyFile::parse(&text))?;
-        Ok((path, file))
+        Ok(Opened { path, text, file })
+    }
+
+    fn parse_encrypted(&self, name: &KeyName) -> Result<Opened, KeyStoreError> {
+        match self.parse(name, true)? {
+            opened if opened.file.is_encrypted() => Ok(opened),
+            _ => Err(KeyStoreError::NotEncrypted { name: name.clone() }),
+        }
     }
 
     fn read(&self, name: &KeyName, private: bool) -> Result<(PathBuf, Zeroizing<String>), KeyStoreError> {

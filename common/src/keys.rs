@@ -87,6 +87,14 @@ pub enum KeyError {
         /// How many there are.
         count: usize,
     },
+    /// It is to be encrypted, and a copy of it, or another key, would stay beside it that is not.
+    #[error(
+        "stands beside what looks like a private key ({what:?}) and would stay readable: take that out of the file first"
+    )]
+    SecretBeside {
+        /// What looks so.
+        what: &'static str,
+    },
     /// A private key in another form than PKCS#8.
     #[error("is a {label:?} and not in PKCS#8 form: convert it with `openssl pkey -in OLD.pem -out NEW.pem`")]
     OtherForm {
@@ -199,7 +207,7 @@ impl PrivateKey {
 
     /// The key as PKCS#8 PEM after an `Address:` line, as [`PrivateKey::from_pem`] and OpenSSL read it.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        file::plain_text(self, &[])
+        file::plain_text(self, &file::Around::default())
     }
 
     /// The public part.

@@ -27,3 +27,29 @@ pub fn most_descriptors() -> Option<usize> {
     #[cfg(not(unix))]
     None
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    #[test]
+    fn hidden_memory_is_dumped_nowhere() {
+        // In a process of its own, for it cannot be undone.
+        const ALONE: &str = "HIDES_ITS_MEMORY";
+        if std::env::var_os(ALONE).is_none() {
+            let name = "process::tests::hidden_memory_is_dumped_nowhere";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+            return;
+        }
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::Dumpable);
+        hide_memory();
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let cores = getrlimit(Resource::Core);
+        assert_eq!((cores.current, cores.maximum), (Some(0), Some(0)));
+    }
+}

@@ -83,7 +83,7 @@ mod kill {
         /// What all moments follow from
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// One kind only: mining, syncing, reorganising, sending, keys, opening
+        /// One kind only: mining, syncing, reorganising, sending, keys, encrypting, opening
         #[arg(long, value_parser = kind)]
         kind: Option<Kind>,
     }
@@ -153,7 +153,7 @@ mod power_loss {
         /// What the choice of states follows from
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// One scenario only: mining, syncing, reorganising, sending, keys, opening
+        /// One scenario only: mining, syncing, reorganising, sending, keys, encrypting, opening
         #[arg(long, value_parser = scenario)]
         scenario: Option<Scenario>,
         /// When names in directories are safe: posix (when the directory is synced) or journal (with anything that is

@@ -33,6 +33,11 @@ fn a_wallet_killed_while_it_makes_a_key_shows_none_that_is_lost() {
 }
 
 #[test]
+fn a_wallet_killed_while_it_encrypts_leaves_the_old_file_or_the_new() {
+    Kind::Encrypting.run(10, SEED);
+}
+
+#[test]
 fn a_store_of_an_older_format_survives_kills_while_it_is_converted() {
     Kind::Opening.run(8, SEED);
 }

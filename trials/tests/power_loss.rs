@@ -27,12 +27,22 @@ fn power_cuts_in_a_reorganisation_leave_the_one_branch_or_the_other() {
 
 #[test]
 fn power_cuts_while_a_wallet_pays_lose_no_payment() {
-    Scenario::Sending.run(NAMES, 100, SEED);
+    let figures = Scenario::Sending.run(NAMES, 100, SEED);
+    assert_eq!(figures.leftovers, 0, "a payment has no name until it is whole");
 }
 
 #[test]
 fn power_cuts_while_a_wallet_makes_keys_lose_none_that_it_showed() {
-    Scenario::Keys.run(NAMES, 60, SEED);
+    let figures = Scenario::Keys.run(NAMES, 60, SEED);
+    assert_eq!(figures.leftovers, 0, "a key has no name until it is whole");
+}
+
+#[test]
+fn power_cuts_while_a_wallet_encrypts_leave_the_old_file_or_the_new_and_no_plain_copy() {
+    for names in [Names::Posix, Names::Journal] {
+        let figures = Scenario::Encrypting.run(names, 40, SEED);
+        assert!(figures.leftovers <= 2, "what was left at first, and one file more: {figures}");
+    }
 }
 
 #[test]

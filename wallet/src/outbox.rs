@@ -89,7 +89,10 @@ impl Outbox {
     /// Keeps other processes from adding payments until the result is dropped.
     pub fn lock(&self) -> Result<LockedOutbox<'_>, FilesError> {
         files::create_private_directory(&self.directory)?;
-        Ok(LockedOutbox { outbox: self, _lock: FileLock::acquire(&self.directory.join(LOCK_FILE))? })
+        let lock = FileLock::acquire(&self.directory.join(LOCK_FILE))?;
+        // Of those who were killed while they wrote a payment.
+        files::remove_leftovers_in(&self.directory)?;
+        Ok(LockedOutbox { outbox: self, _lock: lock })
     }
 
     /// Every payment as this ledger shows it; without a ledger (never synced) all are pending. A damaged file

@@ -226,7 +226,7 @@ fn nobody_is_asked_for_the_passphrase_of_a_damaged_file() {
 }
 
 #[test]
-fn nothing_is_changed_where_there_is_nothing_to_change_or_somebody_else_changes_it() {
+fn nothing_is_changed_where_there_is_nothing_to_change_or_no_passphrase() {
     let (_root, store) = store();
     let alice = name("alice");
     for outcome in [
@@ -241,9 +241,106 @@ fn nothing_is_changed_where_there_is_nothing_to_change_or_somebody_else_changes_
     let (_root, store) = store_with_alice();
     let before = contents(&store, "alice");
     assert!(matches!(store.encrypt(&alice, &nobody()), Err(KeyStoreError::Passphrase(_))));
-    let _held = FileLock::try_acquire(&store.directory().join(LOCK_FILE)).unwrap().unwrap();
-    assert!(matches!(store.encrypt(&alice, &passphrase("x")), Err(KeyStoreError::Busy { .. })));
     assert_eq!(contents(&store, "alice"), before);
+}
+
+/// Does something to a key while its passphrase is asked for: it comes through a pipe, which is opened for reading
+/// at that moment.
+#[cfg(unix)]
+fn meanwhile<T: Send>(
+    store: &KeyStore,
+    command: impl FnOnce(&Passphrases) -> T + Send,
+    other: impl FnOnce(),
+) -> T {
+    let pipe = store.directory().with_file_name("pipe");
+    let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status();
+    assert!(made.expect("there is a `mkfifo`").success());
+    let outcome = std::thread::scope(|scope| {
+        let passphrases = Passphrases::File(pipe.clone());
+        let thread = scope.spawn(move || command(&passphrases));
+        let mut answer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        other();
+        std::io::Write::write_all(&mut answer, b"late\n").unwrap();
+        drop(answer);
+        thread.join().unwrap()
+    });
+    fs::remove_file(&pipe).unwrap();
+    outcome
+}
+
+#[test]
+#[cfg(unix)]
+fn a_key_that_changes_while_a_passphrase_is_asked_for_is_left_as_it_is() {
+    let (root, store) = store_with_alice();
+    let (alice, path) = (name("alice"), store.path(&name("alice")));
+    let (early, plain) = (passphrase("early"), contents(&store, "alice"));
+    let other = PrivateKey::generate(2048).unwrap();
+    let is_changed = |outcome: Result<Rewritten, KeyStoreError>| {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, KeyStoreError::Changed { .. }), "{error}");
+    };
+    // A backup is put back.
+    is_changed(meanwhile(
+        &store,
+        |late| store.encrypt(&alice, late),
+        || fs::write(&path, &**other.to_pem()).unwrap(),
+    ));
+    assert_eq!(contents(&store, "alice"), *other.to_pem());
+
+    // It becomes a link to another key, which is not to be lost.
+    fs::write(&path, &plain).unwrap();
+    let elsewhere = root.path().join("elsewhere.pem");
+    files::create_new(&elsewhere, other.to_pem().as_bytes()).unwrap();
+    is_changed(meanwhile(
+        &store,
+        |late| store.encrypt(&alice, late),
+        || {
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+        },
+    ));
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), *other.to_pem());
+
+    // It is removed.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, &plain).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let gone = meanwhile(&store, |late| store.encrypt(&alice, late), || fs::remove_file(&path).unwrap());
+    assert!(matches!(gone, Err(KeyStoreError::Files(error)) if error.is_not_found()));
+    assert!(!path.exists());
+
+    // Another wallet is faster; it does not wait for somebody who thinks of a passphrase.
+    files::create_new(&path, plain.as_bytes()).unwrap();
+    is_changed(meanwhile(
+        &store,
+        |late| store.encrypt(&alice, late),
+        || drop(store.encrypt(&alice, &early).unwrap()),
+    ));
+    let (bob, second) = (name("bob"), passphrase("second"));
+    is_changed(meanwhile(
+        &store,
+        |late| store.change_passphrase(&alice, &early, late),
+        || {
+            store.change_passphrase(&alice, &early, &second).unwrap();
+            store.create(&bob, 2048).unwrap();
+        },
+    ));
+    assert!(store.load(&alice, 2048, &second).is_ok() && store.load(&bob, 2048, &nobody()).is_ok());
+}
+
+#[test]
+fn a_key_is_not_rewritten_to_more_than_is_read() {
+    let (_root, store) = store_with_alice();
+    let (alice, path) = (name("alice"), store.path(&name("alice")));
+    let plain = contents(&store, "alice");
+    let note = |bytes: usize| "x".repeat(bytes - plain.len() - 1) + "\n" + &plain;
+    fs::write(&path, note(MAX_KEY_FILE_BYTES as usize)).unwrap();
+    let error = store.encrypt(&alice, &passphrase("x")).unwrap_err();
+    assert!(matches!(error, KeyStoreError::NoRoom { .. }), "{error}");
+    assert!(store.load(&alice, 2048, &nobody()).is_ok());
+    fs::write(&path, note(MAX_KEY_FILE_BYTES as usize - 2048)).unwrap();
+    store.encrypt(&alice, &passphrase("x")).unwrap();
+    assert!(store.load(&alice, 2048, &passphrase("x")).is_ok());
 }
 
 #[test]
@@ -264,6 +361,44 @@ fn no_plain_copy_of_an_encrypted_key_is_left() {
     store.decrypt(&alice, &passphrase("x")).unwrap();
     fs::hard_link(&path, root.path().join("backup")).unwrap();
     assert_eq!(store.encrypt(&alice, &passphrase("x")).unwrap().other_names, 1, "the user has to be told");
+}
+
+#[test]
+#[cfg(unix)]
+fn whatever_writes_a_key_removes_what_others_left_also_where_links_lead() {
+    let (root, store) = store_with_alice();
+    let (alice, x) = (name("alice"), passphrase("x"));
+    let elsewhere = root.path().join("elsewhere.pem");
+    fs::rename(store.path(&alice), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, store.path(&alice)).unwrap();
+    std::os::unix::fs::symlink("nowhere", store.path(&name("broken"))).unwrap();
+    // Of somebody else's: it is beside a file that no key here leads to.
+    let other = root.path().join(".other.pem.0123456789abcdef.tmp");
+    let left = [
+        store.directory().join(".bob.pem.0123456789abcdef.tmp"),
+        root.path().join(".elsewhere.pem.0123456789abcdef.tmp"),
+    ];
+    let leave = || left.iter().chain([&other]).for_each(|path| fs::write(path, "a plain copy").unwrap());
+    let all_gone = || assert!(other.exists() && left.iter().all(|path| !path.exists()));
+    type Command<'c> = &'c dyn Fn() -> bool;
+    let commands: [Command<'_>; 7] = [
+        &|| store.create(&name("carol"), 2048).is_ok(),
+        &|| store.create_encrypted(&name("dave"), 2048, &x).is_ok(),
+        &|| store.encrypt(&alice, &x).is_ok(),
+        &|| matches!(store.encrypt(&alice, &x), Err(KeyStoreError::EncryptedAlready { .. })),
+        &|| store.change_passphrase(&alice, &x, &x).is_ok(),
+        &|| store.decrypt(&alice, &x).is_ok(),
+        &|| store.tidy().is_ok(),
+    ];
+    for command in commands {
+        leave();
+        assert!(command());
+        all_gone();
+    }
+    // Where nothing was left nothing is written, not even a lock.
+    let empty = KeyStore::new(root.path().join("empty"));
+    empty.tidy().unwrap();
+    assert!(!empty.directory().exists());
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! What a file of a key holds: the key in PKCS#8 PEM, as OpenSSL writes and reads it, and lines before it.
+//! What a file of a key holds: the key in PKCS#8 PEM, as OpenSSL writes and reads it, and lines before it. What else
+//! is there, such as certificates and comments, is the user's: it stays where it is, byte for byte, when the key is
+//! put under a passphrase or taken from under it.
 //!
 //! ```text
 //! Address: 7765dE50…                          the address, for people; checked if it is there
@@ -9,7 +11,7 @@
 //!
 //! Encryption as PKCS#8 does it has nothing that tells a wrong passphrase from a damaged file. The checksum does.
 
-use std::fmt::Write;
+use std::ops::Range;
 
 use pkcs1::{RsaPrivateKey, RsaPublicKey};
 use pkcs8::PrivateKeyInfoRef;
@@ -33,6 +35,8 @@ const PUBLIC: &str = "PUBLIC KEY";
 const ADDRESS_LINE: &str = "Address:";
 /// What the line begins with that tells damage.
 const CHECKSUM_LINE: &str = "Checksum:";
+/// What OpenSSL writes that tells a private key, in PEM however damaged or in digits.
+const SECRETS: [&str; 3] = ["PRIVATE KEY-", "Private-Key:", "privateExponent"];
 /// How much of a SHA-256 hash the checksum is: it is for accidents.
 const CHECKSUM_BYTES: usize = 8;
 
@@ -40,8 +44,7 @@ const CHECKSUM_BYTES: usize = 8;
 pub struct KeyFile {
     contents: Contents,
     public: Option<PublicKey>,
-    /// The user's own lines before the key.
-    notes: Vec<String>,
+    around: Around,
 }
 
 enum Contents {
@@ -53,6 +56,19 @@ enum Contents {
     },
 }
 
+/// What stands in a file beside the key and the key's own lines, byte for byte.
+#[derive(Default)]
+pub(super) struct Around {
+    /// Before the key's own lines.
+    before: Zeroizing<String>,
+    /// Between those and the key, but for a public key right before it: that goes with the encryption.
+    between: Zeroizing<String>,
+    /// After the key.
+    after: Zeroizing<String>,
+    /// Whether the public key is in there.
+    has_public: bool,
+}
+
 impl KeyFile {
     /// Takes a text apart. Whatever can be found wrong without a passphrase is.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
@@ -60,6 +76,7 @@ impl KeyFile {
         let checked = checksum_line_is_of(text, &blocks)?;
         let private = take_private(&mut blocks)?;
         let beside = blocks.iter().find(|block| block.label == PUBLIC);
+        let around = Around::of(text, &private.place, beside.map(|block| &block.place));
         let beside = beside.map(|block| modulus_of_public(&block.der)).transpose()?;
         let (contents, modulus) = match private.label.as_str() {
             ENCRYPTED => {
@@ -78,10 +95,7 @@ impl KeyFile {
         if let Some(public) = &public {
             address_line_is_of(text, &public.address)?;
         }
-        let notes = pem::notes_of(text).filter(|line| {
-            ![ADDRESS_LINE, CHECKSUM_LINE].iter().any(|own| line.starts_with(own)) && !line.trim().is_empty()
-        });
-        Ok(Self { contents, public, notes: notes.map(str::to_owned).collect() })
+        Ok(Self { contents, public, around })
     }
 
     /// Whether it takes a passphrase to sign with the key.
@@ -121,59 +135,107 @@ impl KeyFile {
     }
 
     /// The same file with this key in plain.
-    pub fn with_plain(&self, key: &PrivateKey) -> Zeroizing<String> {
-        plain_text(key, &self.notes)
+    pub fn with_plain(&self, key: &PrivateKey) -> Result<Zeroizing<String>, KeyError> {
+        let text = plain_text(key, &self.around);
+        gives_back(key, KeyFile::parse(&text)?.open()?)?;
+        Ok(text)
     }
 
-    /// The same file with this key under a passphrase.
+    /// The same file with this key under a passphrase. Fails if a copy of the key would stay in it that is not.
     pub fn with_encrypted(&self, key: &PrivateKey, passphrase: &Passphrase) -> Result<String, KeyError> {
-        encrypted_text(key, &self.notes, passphrase, Cost::IN_USE)
+        self.around.tells_no_secret()?;
+        encrypted_text(key, &self.around, passphrase, Cost::IN_USE)
     }
 }
 
 impl PrivateKey {
     /// The key as encrypted PKCS#8 PEM beside its public key, as [`KeyFile`] and OpenSSL read it.
     pub fn to_encrypted_pem(&self, passphrase: &Passphrase) -> Result<String, KeyError> {
-        encrypted_text(self, &[], passphrase, Cost::IN_USE)
+        encrypted_text(self, &Around::default(), passphrase, Cost::IN_USE)
+    }
+}
+
+impl Around {
+    /// What is around the private key at this place, and the public key at that.
+    fn of(text: &str, private: &Range<usize>, public: Option<&Range<usize>>) -> Self {
+        let own_lines = [ADDRESS_LINE, CHECKSUM_LINE].map(|start| pem::note_of(text, start));
+        let mut own: Vec<Range<usize>> = own_lines.into_iter().flatten().map(|(place, _)| place).collect();
+        own.sort_unstable_by_key(|place| place.start);
+        let start = own.first().map_or_else(|| pem::end_of_notes(text), |place| place.start);
+        let right_before = public.filter(|public| public.end == private.start);
+        own.extend(right_before.cloned());
+        let mut between = Zeroizing::new(String::with_capacity(private.start - start));
+        let mut done = start;
+        for place in own {
+            between.push_str(&text[done..place.start]);
+            done = place.end;
+        }
+        between.push_str(&text[done..private.start]);
+        Self {
+            before: Zeroizing::new(text[..start].to_owned()),
+            between,
+            after: Zeroizing::new(text[private.end..].to_owned()),
+            has_public: public.is_some() && right_before.is_none(),
+        }
+    }
+
+    /// Nothing in there looks like a private key.
+    fn tells_no_secret(&self) -> Result<(), KeyError> {
+        let parts = [&self.before, &self.between, &self.after];
+        match SECRETS.into_iter().find(|secret| parts.iter().any(|part| part.contains(secret))) {
+            Some(what) => Err(KeyError::SecretBeside { what }),
+            None => Ok(()),
+        }
+    }
+
+    /// Its length.
+    fn bytes(&self) -> usize {
+        self.before.len() + self.between.len() + self.after.len()
     }
 }
 
 /// The text of a file with a key in plain.
-pub(super) fn plain_text(key: &PrivateKey, notes: &[String]) -> Zeroizing<String> {
-    let notes = header(notes, &key.address());
-    let mut text = Zeroizing::new(String::with_capacity(notes.len() + pem::encoded_bytes(PRIVATE, &key.der)));
-    text.push_str(&notes);
+pub(super) fn plain_text(key: &PrivateKey, around: &Around) -> Zeroizing<String> {
+    let address = address_line(key);
+    let room = around.bytes() + address.len() + pem::encoded_bytes(PRIVATE, &key.der);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    text.extend([around.before.as_str(), &address, &around.between]);
     pem::push_block(PRIVATE, &key.der, &mut text);
+    text.push_str(&around.after);
     text
 }
 
 /// The text of a file with an encrypted key, after making sure that it can be decrypted again.
 pub(super) fn encrypted_text(
     key: &PrivateKey,
-    notes: &[String],
+    around: &Around,
     passphrase: &Passphrase,
     cost: Cost,
 ) -> Result<String, KeyError> {
-    let public = key_info_of(key.modulus());
     let encrypted = encryption::encrypt(&key.der, passphrase, cost)?;
-    let mut text = header(notes, &key.address());
-    writeln!(text, "{CHECKSUM_LINE} {}", checksum([&public[..], &encrypted]))
-        .expect("writing to a String does not fail");
-    pem::push_block(PUBLIC, &public, &mut text);
-    pem::push_block(ENCRYPTED, &encrypted, &mut text);
-    // What replaces the only copy of a key has to give it back.
-    let again = KeyFile::parse(&text)?.unlock(passphrase)?;
-    if again.der != key.der {
-        return Err(KeyError::Generate { reason: "decrypting it again gave another key".to_owned() });
+    let mut contents = around.between.to_string();
+    if !around.has_public {
+        pem::push_block(PUBLIC, &key_info_of(key.modulus()), &mut contents);
     }
+    pem::push_block(ENCRYPTED, &encrypted, &mut contents);
+    contents.push_str(&around.after);
+    let blocks = pem::blocks_of(&contents).map_err(|reason| KeyError::NotPem { reason })?;
+    let checksum = format!("{CHECKSUM_LINE} {}\n", checksum_of(&blocks));
+    let text = [around.before.as_str(), &address_line(key), &checksum, &contents].concat();
+    gives_back(key, KeyFile::parse(&text)?.unlock(passphrase)?)?;
     Ok(text)
 }
 
-/// The lines before a key.
-fn header(notes: &[String], address: &Address) -> String {
-    let mut text: String = notes.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
-    writeln!(text, "{ADDRESS_LINE} {address}").expect("writing to a String does not fail");
-    text
+/// What replaces the only copy of a key has to give it back.
+fn gives_back(key: &PrivateKey, again: PrivateKey) -> Result<(), KeyError> {
+    match again.der == key.der {
+        true => Ok(()),
+        false => Err(KeyError::Generate { reason: "reading it again gave another key".to_owned() }),
+    }
+}
+
+fn address_line(key: &PrivateKey) -> String {
+    format!("{ADDRESS_LINE} {}\n", key.address())
 }
 
 /// The one private key among these blocks, in PKCS#8.
@@ -188,7 +250,7 @@ fn take_private(blocks: &mut Vec<Block>) -> Result<Block, KeyError> {
             Some(block) => KeyError::OtherForm { label: block.label.clone() },
         });
     };
-    let block = blocks.swap_remove(index);
+    let block = blocks.remove(index);
     match block.label.as_str() {
         _ if count > 1 => Err(KeyError::Several { count }),
         _ if block.has_headers => Err(KeyError::OldEncryption),
@@ -234,8 +296,8 @@ fn known_modulus(modulus: &UintRef<'_>, exponent: &UintRef<'_>) -> Result<Vec<u8
 
 /// If there is an `Address:` line before the key, it says this address.
 fn address_line_is_of(text: &str, actual: &Address) -> Result<(), KeyError> {
-    match line_of(text, ADDRESS_LINE) {
-        Some(stated) if stated.parse() != Ok(*actual) => {
+    match pem::note_of(text, ADDRESS_LINE) {
+        Some((_, stated)) if stated.parse() != Ok(*actual) => {
             Err(KeyError::AddressLine { stated: stated.to_owned(), actual: *actual })
         }
         _ => Ok(()),
@@ -244,21 +306,17 @@ fn address_line_is_of(text: &str, actual: &Address) -> Result<(), KeyError> {
 
 /// Whether there is a `Checksum:` line; what it says is true.
 fn checksum_line_is_of(text: &str, blocks: &[Block]) -> Result<bool, KeyError> {
-    match line_of(text, CHECKSUM_LINE) {
+    match pem::note_of(text, CHECKSUM_LINE) {
         None => Ok(false),
-        Some(stated) if stated == checksum(blocks.iter().map(|block| block.der.as_slice())) => Ok(true),
+        Some((_, stated)) if stated == checksum_of(blocks) => Ok(true),
         Some(_) => Err(KeyError::Damaged {
             reason: "its Checksum line is of other contents; if you changed them, remove the line".to_owned(),
         }),
     }
 }
 
-fn line_of<'t>(text: &'t str, start: &str) -> Option<&'t str> {
-    pem::notes_of(text).find_map(|line| line.strip_prefix(start)).map(str::trim)
-}
-
-fn checksum<'b>(contents: impl IntoIterator<Item = &'b [u8]>) -> String {
-    let contents: Vec<&[u8]> = contents.into_iter().collect();
+fn checksum_of(blocks: &[Block]) -> String {
+    let contents: Vec<&[u8]> = blocks.iter().map(|block| block.der.as_slice()).collect();
     hex::encode(&sha256(&contents)[..CHECKSUM_BYTES])
 }
 

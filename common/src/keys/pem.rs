@@ -4,6 +4,8 @@
 //! Written for secrets: the base64 is decoded in constant time, and no buffer is left behind that was not
 //! overwritten with zeros. Lines may be of any length and end in any way, for editors and mail change that.
 
+use std::ops::Range;
+
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
 
@@ -21,20 +23,23 @@ pub struct Block {
     pub has_headers: bool,
     /// The decoded contents.
     pub der: Zeroizing<Vec<u8>>,
+    /// Where it is in the text: from the start of its BEGIN line to the end of its END line.
+    pub place: Range<usize>,
 }
 
 /// All blocks of a text. What stands before, between and after them is passed over.
 pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
-    let (mut blocks, mut lines) = (Vec::new(), text.lines().map(str::trim));
-    while let Some(line) = lines.next() {
+    let (mut blocks, mut lines) = (Vec::new(), lines_of(text));
+    while let Some((begin, line)) = lines.next() {
         let Some(label) = label_of(line, BEGIN) else { continue };
         // The whole capacity at once, so that growing never leaves a copy behind.
         let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
         let mut has_headers = false;
-        loop {
-            let line = lines.next().ok_or_else(|| format!("the END line of its {label} is missing"))?;
+        let end = loop {
+            let (place, line) =
+                lines.next().ok_or_else(|| format!("the END line of its {label} is missing"))?;
             match label_of(line, END) {
-                Some(ended) if ended == label => break,
+                Some(ended) if ended == label => break place.end,
                 Some(_) => return Err(format!("its {label} has the END line of something else")),
                 None if line.starts_with(DASHES) => {
                     return Err(format!("the END line of its {label} is missing"));
@@ -42,7 +47,7 @@ pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
                 None if line.contains(':') => has_headers = true,
                 None => base64.push_str(line),
             }
-        }
+        };
         let mut der = Zeroizing::new(vec![0; base64.len() / 4 * 3]);
         let length = match Base64::decode(base64.as_bytes(), &mut der) {
             Ok(decoded) => decoded.len(),
@@ -51,14 +56,34 @@ pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
             Err(_) => return Err(format!("its {label} is not whole base64")),
         };
         der.truncate(length);
-        blocks.push(Block { label: label.to_owned(), has_headers, der });
+        blocks.push(Block { label: label.to_owned(), has_headers, der, place: begin.start..end });
     }
     Ok(blocks)
 }
 
-/// The lines before the first block, as they are.
-pub fn notes_of(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().take_while(|line| label_of(line.trim(), BEGIN).is_none())
+/// Each line without the white space around it, and where it is, its end included.
+fn lines_of(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    let mut start = 0;
+    text.split_inclusive('\n').map(move |line| {
+        let place = start..start + line.len();
+        start = place.end;
+        (place, line.trim())
+    })
+}
+
+/// Where the first line before the first block is that begins so, and what follows that on it.
+pub fn note_of<'t>(text: &'t str, start: &str) -> Option<(Range<usize>, &'t str)> {
+    let mut notes = lines_of(&text[..end_of_notes(text)]).map(|(place, _)| place);
+    notes.find_map(|place| {
+        let value = text[place.clone()].strip_prefix(start)?.trim();
+        Some((place, value))
+    })
+}
+
+/// Where the notes before the first block end: the start of that, or the end of the text.
+pub fn end_of_notes(text: &str) -> usize {
+    let first = lines_of(text).find(|(_, line)| label_of(line, BEGIN).is_some());
+    first.map_or(text.len(), |(place, _)| place.start)
 }
 
 /// Appends a block. What it is appended to should have [`encoded_bytes`] of room.
@@ -97,11 +122,20 @@ mod tests {
 
     #[test]
     fn several_blocks_are_read_and_text_around_them_is_passed_over() {
-        let text = "a note: x\n-----BEGIN A-----\nAQI=\n-----END A-----\nbetween\n  -----BEGIN B-----\r\nAw==\r\n-----END B-----";
-        let blocks = blocks_of(text).unwrap();
+        let (a, b) =
+            ("-----BEGIN A-----\nAQI=\n-----END A-----\n", "  -----BEGIN B-----\r\nAw==\r\n-----END B-----");
+        let text = format!("a note: x\r\nanother\na note: y\n{a}between\na note: z\n{b}");
+        let blocks = blocks_of(&text).unwrap();
         let shown: Vec<_> = blocks.iter().map(|block| (block.label.as_str(), block.der.as_slice())).collect();
         assert_eq!(shown, [("A", &[1, 2][..]), ("B", &[3])]);
-        assert_eq!(notes_of(text).collect::<Vec<_>>(), ["a note: x"]);
+        let places: Vec<_> = blocks.into_iter().map(|block| &text[block.place]).collect();
+        assert_eq!(places, [a, b]);
+        let note = |start| note_of(&text, start).map(|(place, value)| (&text[place], value));
+        assert_eq!(note("a note:"), Some(("a note: x\r\n", "x")));
+        assert_eq!(note("another"), Some(("another\n", "")));
+        assert_eq!(note("between"), None);
+        assert!(text[end_of_notes(&text)..].starts_with(a));
+        assert_eq!((end_of_notes("x\ny"), note_of("x\ny", "y")), (3, Some((2..3, ""))));
         assert!(blocks_of("nothing\nat all").unwrap().is_empty());
     }
 

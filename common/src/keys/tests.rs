@@ -13,7 +13,7 @@ use crate::consensus::check_transaction;
 use crate::hash::sha256;
 use crate::passphrase::Passphrase;
 use crate::rules::Rules;
-use crate::signature::{RsaVerifier, SignatureVerifier};
+use crate::signature::{RsaVerifier, SignatureVerifier, key_info_of};
 use crate::transaction::TransactionVersion;
 
 mod encrypted;

@@ -1,6 +1,6 @@
 //! Files of keys: whatever a user, or somebody else, put in their place.
 
-use common::keys::{PrivateKey, address_of_pem};
+use common::keys::{KeyFile, PrivateKey, address_of_pem};
 use common::signature::{RsaVerifier, SignatureVerifier, address_of, modulus_bits};
 
 use crate::allocation::within;
@@ -25,6 +25,12 @@ fn plain(text: &str) {
     let written = key.to_pem();
     let again = PrivateKey::from_pem(&written).expect("what was written reads");
     assert_eq!((again.address(), again.to_pem()), (key.address(), written));
+
+    // Written anew, the file keeps what is beside the key; once the key is in its usual form, it changes no more.
+    let rewritten = |text: &str| KeyFile::parse(text).and_then(|file| file.with_plain(&key));
+    if let Ok(text) = rewritten(text) {
+        assert_eq!(rewritten(&text), Ok(text));
+    }
 
     // Whatever is accepted can sign.
     let signature = key.sign(b"message");

@@ -136,7 +136,12 @@ impl Disk {
     /// after it than before.
     pub fn begin(&mut self, operation: &Operation) -> bool {
         match operation {
-            Operation::Open { file, path, create, truncate, synchronous } => {
+            Operation::Open { file, nameless: true, synchronous, .. } => {
+                self.files.push(File::default());
+                self.open.insert(*file, (Node::File(self.files.len() - 1), *synchronous));
+                false
+            }
+            Operation::Open { file, path, create, truncate, synchronous, .. } => {
                 let (node, is_new) = match self.find(path) {
                     Some(node) => (node, false),
                     None => {
@@ -170,6 +175,11 @@ impl Disk {
             Operation::Link { from, to } => {
                 let node = self.find(from).expect("what is linked is there");
                 self.change(None, Some((to, node)));
+                true
+            }
+            Operation::Name { file, path } => {
+                let node = self.open[file].0;
+                self.change(None, Some((path, node)));
                 true
             }
             Operation::Unlink { path } | Operation::RemoveDirectory { path } => {
@@ -456,4 +466,57 @@ pub fn write_out(left: &Left, root: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: Descriptor = (1, 3);
+    const DIRECTORY: Descriptor = (1, 4);
+
+    /// What may be on an empty disk after power cuts, when these operations are over.
+    fn after(operations: &[Operation], names: Names) -> Vec<Left> {
+        let empty = tempfile::tempdir().unwrap();
+        let mut disk = Disk::of(empty.path(), Path::new("/disk"), names).unwrap();
+        for operation in operations {
+            disk.begin(operation);
+            disk.finish(operation);
+        }
+        let fixed = [Cut::Nothing, Cut::All, Cut::NamesAndLengths, Cut::Contents];
+        fixed.into_iter().chain((0..20).map(Cut::Some)).map(|cut| disk.after(cut)).collect()
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_lost_until_its_name_is_safe_and_is_whole_if_it_was_synced() {
+        let root = PathBuf::from("/disk");
+        let open = |file, path, nameless| Operation::Open {
+            file,
+            path,
+            create: false,
+            truncate: false,
+            synchronous: false,
+            nameless,
+        };
+        let write = Operation::Write { file: FILE, offset: 0, bytes: b"contents".to_vec() };
+        let sync = Operation::Sync { file: FILE };
+        let name = Operation::Name { file: FILE, path: root.join("file") };
+        let sync_directory = [open(DIRECTORY, root.clone(), false), Operation::Sync { file: DIRECTORY }];
+        let whole: Left = [(PathBuf::from("file"), Some(b"contents".to_vec()))].into();
+        for names in [Names::Posix, Names::Journal] {
+            let mut operations = vec![open(FILE, root.clone(), true), write.clone()];
+            assert!(after(&operations, names).iter().all(Left::is_empty));
+            operations.push(sync.clone());
+            assert!(after(&operations, names).iter().all(Left::is_empty));
+            operations.push(name.clone());
+            let states = after(&operations, names);
+            assert!(states.iter().all(|left| left.is_empty() || *left == whole));
+            assert!(states.iter().any(Left::is_empty) && states.contains(&whole));
+            operations.extend(sync_directory.clone());
+            assert!(after(&operations, names).iter().all(|left| *left == whole));
+            // Whoever forgets to sync the file may find anything in it.
+            operations.remove(2);
+            assert!(after(&operations, names).iter().any(|left| left.len() == 1 && *left != whole));
+        }
+    }
 }

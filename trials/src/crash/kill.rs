@@ -9,7 +9,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::files::Program;
+use common::key_store::KeyStore;
 
+use super::encryption::{self, Commands, Progress};
 use super::format_1;
 use super::promises::{Found, Told, check};
 use super::scenes::{mine_chain, network, put_back};
@@ -30,6 +32,8 @@ pub enum Kind {
     Sending,
     /// A wallet that makes a key.
     Keys,
+    /// A wallet that puts a key under passphrases and takes it from under them.
+    Encrypting,
     /// A program that opens a store of an older format.
     Opening,
 }
@@ -47,8 +51,15 @@ pub struct Figures {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Mining, Self::Syncing, Self::Reorganising, Self::Sending, Self::Keys, Self::Opening];
+    pub const ALL: [Self; 7] = [
+        Self::Mining,
+        Self::Syncing,
+        Self::Reorganising,
+        Self::Sending,
+        Self::Keys,
+        Self::Encrypting,
+        Self::Opening,
+    ];
 
     /// Kills a program so often at this; panics where a promise is broken.
     pub fn run(self, kills: u32, seed: u64) -> Figures {
@@ -63,6 +74,7 @@ impl Kind {
             Self::Reorganising => reorganising(&mut trial, kills),
             Self::Sending => sending(&mut trial, kills),
             Self::Keys => keys(&mut trial, kills),
+            Self::Encrypting => encrypting(&mut trial, kills),
             Self::Opening => opening(&mut trial, kills),
         }
         // Each kill may leave one such file, and no more.
@@ -78,6 +90,7 @@ impl Kind {
             Self::Reorganising => "reorganising",
             Self::Sending => "sending",
             Self::Keys => "keys",
+            Self::Encrypting => "encrypting",
             Self::Opening => "opening",
         }
     }
@@ -126,6 +139,13 @@ impl Trial {
             self.command = started.elapsed();
         }
         ended
+    }
+
+    /// Runs a command to its end, to know how long one takes.
+    fn time_command(&mut self, home: &Home<'_>, arguments: &[&str]) {
+        let started = Instant::now();
+        home.wallet(arguments);
+        self.command = started.elapsed();
     }
 
     /// Checks the promises in a home.
@@ -270,6 +290,7 @@ fn keys(trial: &mut Trial, kills: u32) {
     let network = network();
     let victim = network.home("victim");
     let mut told = Told::default();
+    trial.time_command(&victim, &["new-address", "undisturbed"]);
     for number in 0..kills {
         let name = format!("key-{number}");
         let ended = trial.kill_command(victim.start_wallet(&["new-address", &name]));
@@ -285,6 +306,34 @@ fn keys(trial: &mut Trial, kills: u32) {
     }
     let table = victim.wallet(&["list-addresses"]);
     assert!(told.keys.values().all(|address| table.contains(&address.to_string())), "{table}");
+}
+
+fn encrypting(trial: &mut Trial, kills: u32) {
+    let network = network();
+    let victim = network.home("victim");
+    victim.wallet(&["new-address", encryption::KEY]);
+    let keys = KeyStore::new(victim.data().keys());
+    let commands = Commands::with_files_in(network.directory());
+    let mut progress = Progress::new(&keys, 1);
+    let next = |progress: &Progress| progress.next(&keys).unwrap_or_else(|broken| panic!("{broken}"));
+    trial.time_command(&victim, &commands.after(0));
+    for _ in 0..kills {
+        progress = next(&progress);
+        let ended = trial.kill_command(victim.start_wallet(&commands.after(progress.done())));
+        let mut told = Told { encryption: Some(progress), ..Told::default() };
+        told.result(&ended.stdout);
+        trial.check(&victim, Program::Wallet, &told, &ended);
+        progress = told.encryption.expect("it is only added to");
+    }
+    // What nobody disturbs leaves nothing of what the killed ones left.
+    for _ in 0..3 {
+        progress = next(&progress);
+        let ended = victim.try_wallet(&commands.after(progress.done()));
+        let mut told = Told { encryption: Some(progress), ..Told::default() };
+        told.result(&ended.stdout);
+        assert_eq!(trial.check(&victim, Program::Wallet, &told, &ended).leftovers, 0, "{ended:?}");
+        progress = told.encryption.expect("it is only added to");
+    }
 }
 
 fn opening(trial: &mut Trial, kills: u32) {

@@ -1,6 +1,7 @@
 //! Crashes of every kind, and what must hold afterwards.
 //!
 //! - [`promises`] says what must hold;
+//! - [`encryption`] says it of a key that is put under passphrases;
 //! - [`kill`] kills the programs at any moment;
 //! - [`power_loss`] cuts the power: `shim.c` and [`recording`] tell what the programs do to their files, and [`disk`]
 //!   what a power cut may leave of it;
@@ -8,6 +9,7 @@
 //! - `scenes` and `format_1` make what the trials begin with.
 
 pub mod disk;
+pub mod encryption;
 mod format_1;
 pub mod kill;
 pub mod pauses;

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use common::encoding::{decode, encode};
 use common::files::{DataDirectory, Program};
+use common::key_store::KeyStore;
 use common::rules::Rules;
 
 use super::disk::{Cut, Disk, Left, Names, write_out};
+use super::encryption::{self, Commands, Progress};
 use super::format_1;
 use super::promises::{Told, check};
 use super::recording::{Operation, read, recorded};
@@ -31,6 +33,10 @@ const RECORDING: &str = "recording";
 const ROOT: &str = "root";
 /// The rules of the network.
 const RULES: &str = "rules";
+/// How often a key is rewritten: it is encrypted, gets another passphrase, is decrypted, and the first two again.
+const ENCRYPTION_STEPS: usize = 5;
+/// A leftover of the key that is encrypted.
+const LEFTOVER: &str = ".alice.pem.0123456789abcdef.tmp";
 /// How many operations before a power cut are shown.
 const SHOWN: usize = 8;
 
@@ -47,6 +53,8 @@ pub enum Scenario {
     Sending,
     /// A wallet makes keys.
     Keys,
+    /// A wallet puts a key under passphrases and takes it from under them.
+    Encrypting,
     /// A miner opens a store of an older format.
     Opening,
 }
@@ -58,11 +66,17 @@ pub struct Figures {
     pub points: usize,
     /// States of the disk.
     pub states: usize,
+    /// The most files under temporary names in one of them.
+    pub leftovers: usize,
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} states of the disk at {} operations", self.states, self.points)
+        let Self { points, states, leftovers } = self;
+        write!(
+            f,
+            "{states} states of the disk at {points} operations, with {leftovers} temporary files at most"
+        )
     }
 }
 
@@ -70,13 +84,21 @@ impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
         self.points += other.points;
         self.states += other.states;
+        self.leftovers = self.leftovers.max(other.leftovers);
     }
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Mining, Self::Syncing, Self::Reorganising, Self::Sending, Self::Keys, Self::Opening];
+    pub const ALL: [Self; 7] = [
+        Self::Mining,
+        Self::Syncing,
+        Self::Reorganising,
+        Self::Sending,
+        Self::Keys,
+        Self::Encrypting,
+        Self::Opening,
+    ];
 
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
@@ -86,6 +108,7 @@ impl Scenario {
             Self::Reorganising => "reorganising",
             Self::Sending => "sending",
             Self::Keys => "keys",
+            Self::Encrypting => "encrypting",
             Self::Opening => "opening",
         }
     }
@@ -93,7 +116,7 @@ impl Scenario {
     /// Whose store it is about.
     fn program(self) -> Program {
         match self {
-            Self::Sending | Self::Keys => Program::Wallet,
+            Self::Sending | Self::Keys | Self::Encrypting => Program::Wallet,
             _ => Program::Miner,
         }
     }
@@ -148,6 +171,13 @@ impl Scenario {
                 miner.wait_for("mining");
                 return Some(Peer { _miner: miner, height: 0 });
             }
+            Self::Encrypting => {
+                home.wallet(&["new-address", encryption::KEY]);
+                // What a wallet left that was killed while it decrypted the key.
+                let key = home.data().keys().join(format!("{}.pem", encryption::KEY));
+                fs::copy(&key, key.with_file_name(LEFTOVER)).expect("there is room");
+                return None;
+            }
             Self::Opening => {
                 mine_chain(home, 20);
                 format_1::downgrade(&home.store_directory(Program::Miner), &network.rules);
@@ -181,10 +211,21 @@ impl Scenario {
                 }
                 home.wallet(&["send", "mining_rewards", "0.4", "mining_rewards", "--wait"]);
             }
+            Self::Encrypting => {
+                let commands = Commands::with_files_in(home.network().directory());
+                (0..ENCRYPTION_STEPS).for_each(|step| drop(home.wallet(&commands.after(step))));
+            }
             Self::Keys => {
                 ["alice", "bob", "carol"].iter().for_each(|name| drop(home.wallet(&["new-address", name])))
             }
         }
+    }
+
+    /// What was told before the recording began.
+    fn told_before(self, before: &Path) -> Told {
+        let keys = || KeyStore::new(DataDirectory::new(before.join(HOME)).keys());
+        let encryption = (self == Self::Encrypting).then(|| Progress::new(&keys(), ENCRYPTION_STEPS));
+        Told { encryption, ..Told::default() }
     }
 
     /// Looks at about so many states of the disk after power cuts within what was recorded in a directory. The same
@@ -206,9 +247,9 @@ impl Scenario {
             program: self.program(),
             rules,
             left: directory.join("left"),
-            told: Told::default(),
+            told: self.told_before(&directory.join(BEFORE)),
             stdout: String::new(),
-            figures: Figures { points, states: 0 },
+            figures: Figures { points, ..Figures::default() },
         };
         // What a replay finds there, a failure left.
         if scene.left.exists() {
@@ -226,6 +267,12 @@ impl Scenario {
         scene.look_at(&disk, &mut choices, &operations);
         scene.figures
     }
+}
+
+/// Whether what is written in a directory can be without a name until it is whole.
+pub fn takes_nameless_files(directory: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags, open};
+    open(directory, OFlags::TMPFILE | OFlags::WRONLY, Mode::RUSR).is_ok()
 }
 
 /// Who mines or serves meanwhile.
@@ -296,15 +343,16 @@ impl Scene {
             fs::create_dir(&self.left).expect("what was looked at before is gone");
             write_out(&left, &self.left).expect("there is room");
             let data = DataDirectory::new(self.left.join(HOME));
-            if let Err(broken) = check(&data, self.program, &self.rules, &self.told) {
+            let found = check(&data, self.program, &self.rules, &self.told).unwrap_or_else(|broken| {
                 let last = &operations[operations.len().saturating_sub(SHOWN)..];
                 panic!(
                     "{broken}\nafter a power cut at operation {} that leaves {cut:?}:\n{}\nthe last operations:\n{}",
                     operations.len(),
                     summary(&left),
                     last.iter().map(described).collect::<Vec<_>>().join("\n"),
-                );
-            }
+                )
+            });
+            self.figures.leftovers = self.figures.leftovers.max(found.leftovers);
             fs::remove_dir_all(&self.left).expect("it can be removed");
             self.figures.states += 1;
         }

@@ -21,6 +21,8 @@ use common::store::{LmdbStore, Store, StoreError, Tip};
 use common::transaction::Transaction;
 use common::wire::{Announcement, Datagram};
 
+use super::encryption::{self, Progress};
+
 /// What the programs of one data directory have told somebody, on paper or by a network.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
@@ -39,6 +41,8 @@ pub struct Told {
     pub payments: BTreeSet<TransactionId>,
     /// By sender and nonce, the payments that were broadcast.
     pub broadcast: BTreeMap<(Address, u64), TransactionId>,
+    /// What is done to the one key that is encrypted, if there is one.
+    pub encryption: Option<Progress>,
 }
 
 impl Told {
@@ -56,15 +60,22 @@ impl Told {
 
     /// What a wallet's command printed as its result.
     pub fn result(&mut self, text: &str) {
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        if let (Some(name), Some(address)) = (field("Key Name"), field("Address")) {
+        let mut last_name = None;
+        for line in text.lines() {
             // A line that a kill cut off names nothing.
-            if let (Ok(name), Ok(address)) = (name.parse(), address.parse()) {
-                self.keys.insert(name, address);
+            if let Some(name) = line.strip_prefix("Key Name") {
+                last_name = name.trim().parse::<KeyName>().ok();
+            } else if let Some(address) = line.strip_prefix("Address") {
+                let shown = last_name.take().zip(address.trim().parse().ok());
+                self.keys.extend(shown);
+            } else if let Some((height, _)) =
+                line.strip_prefix("The chain is at height").and_then(|rest| rest.split_once(','))
+            {
+                self.height = self.height.max(height.trim().parse().unwrap_or(0));
             }
         }
-        if let Some((height, _)) = field("The chain is at height").and_then(|rest| rest.split_once(',')) {
-            self.height = self.height.max(height.parse().unwrap_or(0));
+        if let Some(progress) = &mut self.encryption {
+            progress.hear(text);
         }
         self.payments.extend(text.lines().filter_map(|line| line.parse::<TransactionId>().ok()));
     }
@@ -137,9 +148,13 @@ pub fn check(
 /// Every key that was shown is there, and every key that is there is whole.
 fn keys(data: &DataDirectory, rules: &Rules, told: &Told) -> Result<(), String> {
     let store = KeyStore::new(data.keys());
-    // None of these keys is encrypted.
+    if let Some(progress) = &told.encryption {
+        progress.check(&store)?;
+    }
+    let is_other = |name: &KeyName| told.encryption.is_none() || name.as_str() != encryption::KEY;
+    // None of the others is encrypted.
     let nobody = Passphrases::File(PathBuf::new());
-    for (name, address) in &told.keys {
+    for (name, address) in told.keys.iter().filter(|(name, _)| is_other(name)) {
         match store.load(name, rules.key_size, &nobody) {
             Ok(key) if key.address() == *address => {}
             Ok(key) => return Err(format!("the key {name} was shown as {address} and is {}", key.address())),
@@ -151,7 +166,8 @@ fn keys(data: &DataDirectory, rules: &Rules, told: &Told) -> Result<(), String> 
             .load(name, rules.key_size, &nobody)
             .map_err(|error| format!("the key {name} was made: {error}"))?;
     }
-    for key in store.list().map_err(|error| error.to_string())? {
+    let listed = store.list().map_err(|error| error.to_string())?;
+    for key in listed.iter().filter(|key| is_other(&key.name)) {
         store
             .load(&key.name, rules.key_size, &nobody)
             .map_err(|error| format!("a key is there in part: {error}"))?;
@@ -257,6 +273,10 @@ mod tests {
         let address = Address::from_bytes([0xab; 32]);
         told.result(&format!("Key Name  bob\nAddress   {address}\nFile      /x\n"));
         told.result("Key Name  carol\nAddress   ab");
-        assert_eq!(told.keys.into_iter().collect::<Vec<_>>(), [("bob".parse().unwrap(), address)]);
+        assert_eq!(told.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["bob"]);
+        // A recording has the results of several commands after each other.
+        told.result(&format!("Key Name  bob\nAddress   {address}\nKey Name  dave\nAddress   {address}\n"));
+        assert_eq!(told.keys.len(), 2);
+        assert!(told.keys.values().all(|shown| *shown == address));
     }
 }

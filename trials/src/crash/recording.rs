@@ -22,6 +22,8 @@ pub enum Operation {
         create: bool,
         truncate: bool,
         synchronous: bool,
+        /// A new file without a name, in the directory `path`.
+        nameless: bool,
     },
     Write {
         file: Descriptor,
@@ -42,6 +44,11 @@ pub enum Operation {
     Link {
         from: PathBuf,
         to: PathBuf,
+    },
+    /// A link to a file that is open, and may have had no name before.
+    Name {
+        file: Descriptor,
+        path: PathBuf,
     },
     Unlink {
         path: PathBuf,
@@ -132,6 +139,7 @@ fn next(bytes: &[u8]) -> Option<(Operation, &[u8])> {
             create: is_set(1),
             truncate: is_set(2),
             synchronous: is_set(4),
+            nameless: is_set(8),
         },
         2 => Operation::Write { file, offset, bytes: first.to_vec() },
         3 => Operation::Truncate { file, length: offset },
@@ -145,6 +153,7 @@ fn next(bytes: &[u8]) -> Option<(Operation, &[u8])> {
         11 => Operation::Say { to: file.1, bytes: first.to_vec() },
         12 => Operation::Send { bytes: first.to_vec() },
         13 => Operation::Map { file },
+        14 => Operation::Name { file, path: path(first) },
         _ => return None,
     };
     Some((operation, rest))

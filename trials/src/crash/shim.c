@@ -33,7 +33,7 @@
         real;                                                                                                          \
     })
 
-enum kind { OPEN = 1, WRITE, TRUNCATE, SYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, CLOSE, SAY, SEND, MAP };
+enum kind { OPEN = 1, WRITE, TRUNCATE, SYNC, RENAME, LINK, UNLINK, MKDIR, RMDIR, CLOSE, SAY, SEND, MAP, NAME };
 
 struct record {
     uint32_t kind;
@@ -131,7 +131,8 @@ static void note_paths(enum kind kind, const char *first, const char *second) {
         if (fd >= 0) {                                                                                                 \
             is_inside_root[fd] = 1;                                                                                    \
             /* The number of a flag is the system's own. */                                                            \
-            int noted = (flags & O_CREAT ? 1 : 0) | (flags & O_TRUNC ? 2 : 0) | (flags & (O_DSYNC | O_SYNC) ? 4 : 0);  \
+            int noted = (flags & O_CREAT ? 1 : 0) | (flags & O_TRUNC ? 2 : 0) |                                        \
+                        (flags & (O_DSYNC | O_SYNC) ? 4 : 0) | ((flags & O_TMPFILE) == O_TMPFILE ? 8 : 0);             \
             note(OPEN, fd, noted, 0, path, strlen(path), NULL, 0);                                                     \
         }                                                                                                              \
         unlock();                                                                                                      \
@@ -237,11 +238,30 @@ DEFINE_ON_FD(fdatasync, SYNC, (int fd), (fd), 0)
 
 DEFINE_ON_PATH(rename, RENAME, (const char *path, const char *to), (path, to), to)
 DEFINE_ON_PATH(link, LINK, (const char *path, const char *to), (path, to), to)
-DEFINE_ON_PATH(linkat, LINK, (int from_fd, const char *path, int to_fd, const char *to, int flags),
-               (from_fd, path, to_fd, to, flags), to)
 DEFINE_ON_PATH(unlink, UNLINK, (const char *path), (path), NULL)
 DEFINE_ON_PATH(mkdir, MKDIR, (const char *path, mode_t mode), (path, mode), NULL)
 DEFINE_ON_PATH(rmdir, RMDIR, (const char *path), (path), NULL)
+
+/* The open file that a path names, or -1. */
+static int fd_at(const char *path) {
+    static const char own[] = "/proc/self/fd/";
+    return strncmp(path, own, sizeof own - 1) ? -1 : atoi(path + sizeof own - 1);
+}
+
+/* An open file gets a name, perhaps its first. */
+int linkat(int from_fd, const char *path, int to_fd, const char *to, int flags) {
+    int fd = (flags & AT_EMPTY_PATH) && !*path ? from_fd : fd_at(path);
+    if (!is_tracked(fd) && !is_inside(path))
+        return REAL(linkat)(from_fd, path, to_fd, to, flags);
+    lock();
+    int result = REAL(linkat)(from_fd, path, to_fd, to, flags);
+    if (!result && is_tracked(fd))
+        note(NAME, fd, 0, 0, to, strlen(to), NULL, 0);
+    else if (!result)
+        note_paths(LINK, path, to);
+    unlock();
+    return result;
+}
 
 /* What is written through a shared map is not seen here; that there is one is noted. */
 #define DEFINE_MMAP(name, offset_type)                                                                                 \

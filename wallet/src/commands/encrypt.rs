@@ -28,6 +28,8 @@ pub fn encrypt<S: Store>(
         return Ok(format!("Key Name  {name}\nFile      {path}, encrypted\n{REMEMBER_IT}"));
     }
     let names = plain_keys(wallet, notes)?;
+    // Also of keys that are encrypted already a readable copy may have been left.
+    wallet.keys.tidy()?;
     if names.is_empty() {
         return Ok("There is no key here that is not encrypted.".to_owned());
     }

@@ -14,6 +14,7 @@ mod announcements;
 mod convergence;
 mod crashes;
 mod disk;
+mod memory;
 mod passphrases;
 mod payments;
 mod regressions;

@@ -7,7 +7,7 @@ use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::{Kdf, Parameters, Pbkdf2Prf, ScryptParams};
 
 use super::super::encryption::{self, Cost};
-use super::super::file::encrypted_text;
+use super::super::file::{Around, encrypted_text};
 use super::*;
 
 const RIGHT: &str = "correct horse battery staple";
@@ -18,7 +18,7 @@ fn passphrase(text: &str) -> Passphrase {
 
 /// The key under [`RIGHT`], cheaply.
 fn text() -> String {
-    encrypted_text(key(), &[], &passphrase(RIGHT), Cost::IN_USE).unwrap()
+    encrypted_text(key(), &Around::default(), &passphrase(RIGHT), Cost::IN_USE).unwrap()
 }
 
 fn unlock(text: &str, with: &str) -> Result<Address, KeyError> {
@@ -81,14 +81,71 @@ fn an_encrypted_key_opens_with_its_passphrase_and_says_its_address_without() {
     );
 }
 
+/// The text of a file, its key put under a passphrase and taken from under it.
+fn to_and_fro(text: &str) -> (String, String) {
+    let encrypted = KeyFile::parse(text).unwrap().with_encrypted(key(), &passphrase(RIGHT)).unwrap();
+    assert_eq!(unlock(&encrypted, RIGHT), Ok(key().address()));
+    let back = KeyFile::parse(&encrypted).unwrap().with_plain(key()).unwrap();
+    (encrypted, back.to_string())
+}
+
 #[test]
-fn notes_of_the_user_stay_and_nothing_else_does() {
-    let plain = format!("a note\n\n{}after\n", *key().to_pem());
-    let file = KeyFile::parse(&plain).unwrap();
-    let encrypted = file.with_encrypted(key(), &passphrase(RIGHT)).unwrap();
-    assert!(encrypted.starts_with(&format!("a note\nAddress: {}\nChecksum: ", key().address())));
-    let back = KeyFile::parse(&encrypted).unwrap().with_plain(key());
-    assert_eq!(*back, format!("a note\n{}", *key().to_pem()));
+fn what_is_beside_the_key_stays_byte_for_byte() {
+    let certificate = wrap("CERTIFICATE", vec![1; 100]).replace('\n', "\r\n");
+    let address = format!("Address: {}\n", key().address());
+    let pem = key().to_pem();
+    let private = pem.strip_prefix(&address).unwrap();
+    let public = wrap("PUBLIC KEY", key_info_of(key().modulus())).replace("\r\n", "\n");
+    let theirs = wrap("PUBLIC KEY", key_info_of(PrivateKey::generate(2048).unwrap().modulus()));
+    for (before, between, after) in [
+        ("", "", ""),
+        ("a note\n\n\t two \r\n", "", "after\nthe end"),
+        ("", "\na note\n\n", " \n"),
+        ("Bag Attributes\n    friendlyName: é\n", "", certificate.as_str()),
+        ("x: y\n", certificate.as_str(), "# and after\r\n"),
+        ("", "Address: of my house\n", "Checksum: of nothing\nAddress: none\n"),
+        // The public key is in the file already, not right before the key; and after it that of somebody else.
+        ("", format!("{public}{theirs}").as_str(), ""),
+        ("", "", format!("{public}{theirs}").as_str()),
+    ] {
+        let plain = format!("{before}{address}{between}{private}{after}");
+        let (encrypted, back) = to_and_fro(&plain);
+        assert_eq!(back, plain);
+        assert!(encrypted.starts_with(&format!("{before}{address}Checksum: ")), "{encrypted}");
+        assert!(encrypted.contains(between) && encrypted.ends_with(after), "{encrypted}");
+        assert_eq!(encrypted.matches("BEGIN PUBLIC").count(), plain.matches("BEGIN PUBLIC").count().max(1));
+        assert_eq!(to_and_fro(&back).1, plain);
+    }
+}
+
+#[test]
+fn the_own_lines_of_a_key_come_to_their_places() {
+    let pem = key().to_pem();
+    let (address, private) = pem.split_once('\n').unwrap();
+    let certificate = wrap("CERTIFICATE", vec![1; 100]);
+    // Without an Address line, after other blocks: the line comes before all of them, where it is looked for.
+    let (encrypted, back) = to_and_fro(&format!("a note\n{certificate}{private}"));
+    assert!(encrypted.starts_with(&format!("a note\n{address}\nChecksum: ")), "{encrypted}");
+    assert_eq!(back, format!("a note\n{address}\n{certificate}{private}"));
+    // A public key right before the key goes with the encryption, in whatever form it was.
+    let public = wrap("PUBLIC KEY", key_info_of(key().modulus()));
+    assert_eq!(to_and_fro(&format!("{address}\n{public}{private}")).1, *pem);
+    // Without a last line end.
+    assert_eq!(to_and_fro(pem.trim_end()).1, *pem);
+}
+
+#[test]
+fn a_key_is_not_called_encrypted_beside_a_readable_copy() {
+    let pem = key().to_pem();
+    let damaged = pem.replace("-----BEGIN", "----BEGIN");
+    for copy in [damaged.as_str(), "Private-Key: (2048 bit, 2 primes)\n", "privateExponent:\n    00:01\n"] {
+        for text in [format!("{copy}{}", *pem), format!("{}{copy}", *pem)] {
+            let file = KeyFile::parse(&text).unwrap();
+            let error = file.with_encrypted(key(), &passphrase(RIGHT)).unwrap_err();
+            assert!(matches!(error, KeyError::SecretBeside { .. }), "{error:?}");
+            assert!(file.open().is_ok(), "it can be used as it is");
+        }
+    }
 }
 
 #[test]
@@ -167,7 +224,7 @@ fn damage_without_a_checksum_is_found_with_the_right_passphrase() {
 #[test]
 fn a_public_key_of_somebody_else_beside_it_is_noticed() {
     let other = PrivateKey::generate(2048).unwrap();
-    let theirs = encrypted_text(&other, &[], &passphrase(RIGHT), Cost::IN_USE).unwrap();
+    let theirs = encrypted_text(&other, &Around::default(), &passphrase(RIGHT), Cost::IN_USE).unwrap();
     let public = wrap("PUBLIC KEY", block(&theirs, "PUBLIC KEY"));
     let exchanged = public.clone() + &wrap("ENCRYPTED PRIVATE KEY", block(&text(), "ENCRYPTED PRIVATE KEY"));
     assert_eq!(address_of_pem(&exchanged), Ok(other.address()), "nothing can be known before it is opened");
@@ -276,7 +333,7 @@ fn what_was_encrypted_and_is_no_key_is_named() {
 #[test]
 fn openssl_opens_what_is_written_here() {
     // At the real cost: OpenSSL has a limit of its own.
-    let text = encrypted_text(key(), &[], &passphrase(RIGHT), Cost::USUAL).unwrap();
+    let text = encrypted_text(key(), &Around::default(), &passphrase(RIGHT), Cost::USUAL).unwrap();
     let right = format!("pass:{RIGHT}");
     let Some(plain) = openssl(&["pkey", "-passin", &right], text.as_bytes()) else { return };
     assert_eq!(PrivateKey::from_pem(std::str::from_utf8(&plain).unwrap()).unwrap().to_pem(), key().to_pem());
