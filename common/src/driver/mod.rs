@@ -63,6 +63,9 @@ pub enum DriverError {
     /// The store failed: the node must not go on.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A thread panicked whose answer the node waits for.
+    #[error("a defect of this program ended a check of signatures; what is stored is intact")]
+    CheckPanicked,
 }
 
 /// Which sockets to open.
@@ -124,8 +127,8 @@ pub struct Dropped {
 /// What comes to the loop and is waited for.
 enum Event {
     Input(Input),
-    /// Who serves blocks has found the store damaged.
-    StoreFailed(StoreError),
+    /// Another thread has found out why the loop must end.
+    Failed(DriverError),
     /// A caller's request, and where its answer goes.
     Request {
         input: Input,
@@ -338,9 +341,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     ) -> Result<(), DriverError> {
         let (mut wake, mut batch) = (None, Vec::with_capacity(2 * HEARD_AT_A_TIME));
         loop {
-            if self.carry_out()? {
-                return Ok(());
-            }
+            self.carry_out();
             let (commands, next) = self.program.tick(&self.node, now(self.started))?;
             for command in commands {
                 match command {
@@ -374,7 +375,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     fn take(&mut self, event: Event) -> Result<(), DriverError> {
         let input = match event {
             Event::Input(input) => input,
-            Event::StoreFailed(error) => return Err(error.into()),
+            Event::Failed(error) => return Err(error),
             Event::Request { input, connection, answer } => {
                 self.answers.insert(connection, answer);
                 input
@@ -386,8 +387,8 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
         Ok(self.node.handle(input, now(self.started))?)
     }
 
-    /// Does what the node decided; says whether the program is to end.
-    fn carry_out(&mut self) -> Result<bool, DriverError> {
+    /// Does what the node decided.
+    fn carry_out(&mut self) {
         while let Some(effect) = self.node.next_effect() {
             match effect {
                 Effect::Broadcast(announcement) => self.broadcast(announcement),
@@ -406,7 +407,6 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                 Effect::Notice(notice) => self.program.notice(&self.node, notice),
             }
         }
-        Ok(false)
     }
 
     fn send(&mut self, transactions: Vec<Transaction>) -> Result<(), DriverError> {
@@ -492,33 +492,4 @@ fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    #[test]
-    fn callers_leave_descriptors_for_all_else() {
-        assert_eq!(most_callers(256, None), 256);
-        assert_eq!(most_callers(256, Some(1_024)), 256);
-        assert_eq!(most_callers(10_000, Some(1_024)), 1_024 - OWN_DESCRIPTORS);
-        assert_eq!(most_callers(256, Some(96)), 32);
-        assert_eq!(most_callers(256, Some(10)), 1);
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {
-        let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);
-        let (payments_to, payments) = mpsc::channel(MAX_HEARD);
-        let mut heard = Heard { statuses, payments };
-        let from = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let input = |number: u8| Input::ForeignNetwork { from, prefix: [number; 8] };
-        while statuses_to.try_send(input(0)).is_ok() {}
-        (0..10).for_each(|_| payments_to.try_send(input(1)).expect("payments have room of their own"));
-        let mut batch = Vec::new();
-        heard.next(&mut batch).await;
-        let payments = batch.iter().filter(|it| matches!(it, Input::ForeignNetwork { prefix: [1, ..], .. }));
-        assert_eq!(payments.count(), 10);
-        assert!(batch.len() <= HEARD_AT_A_TIME + 11, "{}", batch.len());
-    }
-}
+mod tests;
