@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
@@ -27,6 +28,11 @@ pub(super) struct Environment {
     directory: PathBuf,
     /// Every transaction holds this for reading as long as it lives; who resizes the map, for writing.
     map: RwLock<Map>,
+    /// Whether all pages were checked, by this process, since it opened them.
+    checked: AtomicBool,
+    /// What the system said when a write failed; 0: none has. What it was told to make safe then may be lost although it
+    /// says so the next time it is asked, so nothing more is written.
+    write_error: AtomicI32,
 }
 
 /// Whether the files are mapped.
@@ -63,7 +69,8 @@ fn failed(action: &'static str, directory: &Path, source: io::Error) -> StoreErr
     StoreError::Io { action, path: directory.display().to_string(), source }
 }
 
-/// Which opened stores have all of their pages checked first.
+/// Which stores have all of their pages checked when they are opened. What was not checked then is checked before it is
+/// first written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckPages {
     /// Any.
@@ -114,14 +121,20 @@ impl Environment {
             files::flush_directory_of(&directory.join(DATA_FILE))?;
         }
         env.clear_stale_readers()?;
-        let environment = Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) };
+        let environment = Self {
+            env,
+            directory: directory.to_owned(),
+            map: RwLock::new(Map::Usable),
+            checked: AtomicBool::new(false),
+            write_error: AtomicI32::new(0),
+        };
         environment.check_pages(check)?;
         environment.fill_up()?;
         Ok(environment)
     }
 
     /// Checks the pages of the last commit, without keeping others from going on.
-    fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
+    pub(super) fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
         let mut file = open_data(&self.directory)?;
         for _ in 0..LOOKS {
             // As long as this transaction lives nobody overwrites the pages that it sees.
@@ -134,6 +147,7 @@ impl Environment {
             let bytes = file.metadata().map_err(|source| failed("read", &self.directory, source))?.len();
             if check == CheckPages::Always || bytes <= SMALL_BYTES || bytes < meta.file_bytes() {
                 pages::check(&mut file, bytes, meta).map_err(|error| page_error(&self.directory, error))?;
+                self.checked.store(true, Ordering::Relaxed);
             }
             return Ok(());
         }
@@ -176,9 +190,25 @@ impl Environment {
         self.begin(Env::read_txn)
     }
 
-    /// Waits until no other transaction writes, in this process or another.
+    /// Waits until no other transaction writes, in this process or another. A store whose pages are not sound is not
+    /// written to.
     pub(super) fn begin_write(&self) -> Result<(MapGuard<'_>, RwTxn<'_>), StoreError> {
+        match self.write_error.load(Ordering::Relaxed) {
+            0 => {}
+            error => return Err(self.failed(heed::Error::Io(io::Error::from_raw_os_error(error)))),
+        }
+        if !self.checked.load(Ordering::Relaxed) {
+            self.check_pages(CheckPages::Always)?;
+        }
         self.begin(Env::write_txn)
+    }
+
+    /// The sentence for a write that failed. If it was the disk that failed, it was the last.
+    pub(super) fn write_failed(&self, error: heed::Error) -> StoreError {
+        if let heed::Error::Io(source) = &error {
+            self.write_error.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+        }
+        self.failed(error)
     }
 
     fn begin<'e, Txn>(
