@@ -16,4 +16,5 @@ mod crashes;
 mod disk;
 mod passphrases;
 mod payments;
+mod pipes;
 mod regressions;
