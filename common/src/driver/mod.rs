@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use crate::chain::ChainError;
 use crate::hash::NetworkId;
 use crate::net::{
     AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
@@ -273,14 +274,24 @@ impl Driver {
         let Loop { node, links, workers, writer, .. } = event_loop;
         drop((node, links, workers));
         inbox.close();
-        writer.finish(LONGEST_FAREWELL);
+        let written = writer.finish(LONGEST_FAREWELL).map_err(DriverError::from);
+        let unheard = std::iter::from_fn(|| inbox.try_recv().ok()).find_map(why_to_end).map_or(Ok(()), Err);
         if let Some(server) = server {
             // A caller that is slow to take its answer is not waited for.
             let stop = async { tokio::time::timeout(LONGEST_FAREWELL, server.stop()).await };
             let _ = runtime.block_on(stop);
         }
         runtime.shutdown_timeout(LONGEST_FAREWELL);
-        result
+        result.and(unheard).and(written)
+    }
+}
+
+/// Why the loop would have ended if it had come to this.
+fn why_to_end(event: Event) -> Option<DriverError> {
+    match event {
+        Event::Failed(error) => Some(error),
+        Event::Input(Input::Offered { result: Err(ChainError::Store(error)), .. }) => Some(error.into()),
+        _ => None,
     }
 }
 

@@ -229,7 +229,30 @@ fn every_write_is_answered_also_after_one_has_panicked() {
         };
         assert!(error.to_string().contains("a defect of this program"), "{error}");
     }
-    writer.finish(PATIENCE);
+    writer.finish(PATIENCE).unwrap();
+}
+
+/// A disk that failed at the last block, while the program was being stopped, was passed over.
+#[test]
+fn a_last_write_that_fails_is_told_of_though_nobody_takes_its_answer() {
+    let (results, answers) = mpsc::channel(1);
+    let (branch, checker) = block_and_checker(StandIn);
+    let rules = checker.rules;
+    let chain = Chain::new(rules.clone(), DefectiveStore(MemoryStore::new(&rules)));
+    let writer = Writer::start(chain, results).unwrap();
+    drop(answers);
+    writer.offer(branch.blocks.clone());
+    assert!(matches!(writer.finish(PATIENCE), Err(StoreError::Database(_))));
+}
+
+#[test]
+fn a_failure_that_waits_in_the_queue_when_the_loop_ends_is_told_of() {
+    let driver = Driver::open(sockets()).unwrap();
+    let (inputs, now) = (driver.inputs(), driver.now());
+    let result = Err(StoreError::damaged("a page").into());
+    assert!(inputs.send(Input::Offered { blocks: Vec::new(), result }));
+    let outcome = driver.run(node(&Arc::new(easy_rules(&[])), StandIn, now), &mut Until(Duration::ZERO));
+    assert!(matches!(outcome, Err(DriverError::Store(StoreError::Damaged { .. }))));
 }
 
 #[test]
@@ -241,12 +264,12 @@ fn what_was_offered_before_the_end_is_written_though_nobody_takes_the_answer() {
     let writer = Writer::start(chain.clone(), results.clone()).unwrap();
     // No room for an answer, as when the loop ends in the middle of a flood.
     let connection = ConnectionId(1);
-    results.try_send(Event::Input(Input::CallerGone { connection })).ok().expect("there is room for one");
+    results.try_send(Event::Input(Input::CallerGone { connection })).expect("there is room for one");
     (0..3).for_each(|_| writer.offer(branch.blocks.clone()));
     let (done, ended) = channel();
     let finishing = thread::spawn(move || {
         answers.close();
-        writer.finish(PATIENCE);
+        writer.finish(PATIENCE).unwrap();
         done.send(()).expect("it is waited for");
     });
     ended.recv_timeout(PATIENCE).expect("it ends");

@@ -175,6 +175,7 @@ impl<'n> Stage<'n> {
     fn count(&mut self) -> u64 {
         let ended = self.perform(None);
         assert!(ended.status.success(), "{ended:?}");
+        self.told(&ended).expect("nothing failed");
         self.figures.calls = self.plan.calls();
         self.figures.calls
     }
@@ -182,7 +183,6 @@ impl<'n> Stage<'n> {
     /// Plays the scene on a disk with a fault; how the program ended.
     fn perform(&mut self, fault: Option<Fault>) -> Ended {
         put_back(&self.network.directory().join("before"), &self.sound.root);
-        self.ear.take();
         self.plan.set(fault);
         match self.scene {
             Scene::Mining => {
@@ -246,15 +246,26 @@ impl<'n> Stage<'n> {
             Program::Wallet => self.sound.try_wallet(&["verify"]),
         };
         ensure(verified.status.success(), &format!("what it left is not sound: {verified:?}"))?;
-        let mut told = Told::default();
-        told.log(&ended.stderr);
-        told.result(&ended.stdout);
-        for datagram in self.ear.take() {
-            told.datagram(&rules.network_id(), &datagram)?;
-        }
+        let told = self.told(ended)?;
         self.nothing_is_half_done(ended)?;
         check(&self.sound.data(), program, rules, &told)?;
         self.goes_on()
+    }
+
+    /// What a program said and sent.
+    fn told(&self, ended: &Ended) -> Result<Told, String> {
+        let mut told = Told::default();
+        told.log(&ended.stderr);
+        told.result(&ended.stdout);
+        let sent = usize::from(self.scene == Scene::Sending && ended.status.success());
+        // What was sent is under way for a moment: it must not come when the next one is listened for.
+        eventually("the payment to be heard", || {
+            let heard = self.ear.take();
+            let network = self.network.rules.network_id();
+            let kept = heard.iter().try_for_each(|datagram| told.datagram(&network, datagram));
+            (kept.is_err() || told.broadcast.len() >= sent).then_some(kept)
+        })?;
+        Ok(told)
     }
 
     /// One sentence says what failed and where, and another what can be done.
@@ -295,7 +306,11 @@ impl<'n> Stage<'n> {
             Scene::Keys => &["new-address", "carol"],
             Scene::Sending => &["send", "mining_rewards", "2", "mining_rewards"],
         };
-        let ended = self.sound.try_wallet(again);
+        let ended = match self.scene {
+            // Nobody is to listen.
+            Scene::Sending => self.sound.cut_off().try_wallet(again),
+            _ => self.sound.try_wallet(again),
+        };
         if ended.status.success() { Ok(()) } else { Err(format!("nor can it go on: {ended:?}")) }
     }
 }
