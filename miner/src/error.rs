@@ -97,6 +97,9 @@ impl MinerError {
                 "other ports: --set status_broadcast_port=… and --set transaction_port=…, the same on all \
                  machines of the network"
             }
+            Self::Driver(DriverError::Listen(_)) => {
+                "another port for blocks: --set block_server_port=…, or 0 for any that is free"
+            }
             Self::Networks(error) => return error.hint(),
             _ => return None,
         };

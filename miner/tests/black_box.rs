@@ -4,6 +4,7 @@
 mod harness;
 
 use std::fs;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use common::amount::Amount;
@@ -70,6 +71,29 @@ fn what_is_unknown_or_malformed_gets_a_sentence_that_names_it_and_exit_code_2() 
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.starts_with("error: ") && told.contains(named), "{arguments:?}: {told}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_port_that_another_program_keeps_for_itself_is_named_with_what_to_do() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let network = network_of(&directory, "ports", EASY);
+    let taken = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    for setting in ["status_broadcast_port", "transaction_port"] {
+        let mut flags = ports.flags();
+        flags.extend(["--set".to_owned(), format!("{setting}={port}"), "--no-mine".to_owned()]);
+        let paths = [directory.path(), &network].map(|path| path.to_str().unwrap());
+        let mut arguments = vec!["--data-dir", paths[0], "--network", paths[1]];
+        arguments.extend(flags.iter().map(String::as_str));
+        let output = output(&arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(
+            told.contains(&format!(":{port}: is a program there that does not share the port?")),
+            "{told}"
+        );
+        assert!(told.contains("hint: other ports: --set status_broadcast_port"), "{told}");
     }
 }
 

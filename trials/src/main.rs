@@ -22,6 +22,9 @@ enum Command {
     /// Cut the power within everything that the programs write, and look at what the disk may hold then
     #[cfg(target_os = "linux")]
     PowerLoss(power_loss::Flags),
+    /// Let the disk refuse at every call that changes a file, and look at what the programs say and leave
+    #[cfg(target_os = "linux")]
+    IoErrors(io_errors::Flags),
     /// Stop a miner for longer than all deadlines, and let clocks jump
     #[cfg(target_os = "linux")]
     Pauses(pauses::Flags),
@@ -39,6 +42,8 @@ fn main() -> ExitCode {
         Command::Kill(flags) => kill::run(&flags),
         #[cfg(target_os = "linux")]
         Command::PowerLoss(flags) => power_loss::run(&flags),
+        #[cfg(target_os = "linux")]
+        Command::IoErrors(flags) => io_errors::run(&flags),
         #[cfg(target_os = "linux")]
         Command::Pauses(flags) => pauses::run(&flags),
         #[cfg(target_os = "linux")]
@@ -210,6 +215,70 @@ mod power_loss {
             }
         }
         say(&format!("{sum}; {failed} recordings failed"));
+        failed == 0
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod io_errors {
+    use clap::Args;
+    use trials::crash::faults::{Fault, Refusal};
+    use trials::crash::io_errors::{Figures, Scene};
+
+    use super::{attempt, say};
+
+    #[derive(Debug, Args)]
+    pub struct Flags {
+        /// How many calls fail in each scene, spread over it; without this every one does, in every way
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        times: Option<u32>,
+        /// What the choice of calls follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// One scene only: mining, syncing, keys, sending
+        #[arg(long, value_parser = scene)]
+        scene: Option<Scene>,
+        /// One call only, counted from 1
+        #[arg(long, value_name = "CALL", requires = "scene")]
+        at: Option<u64>,
+        /// What that call fails with: EIO, ENOSPC, EDQUOT, EROFS
+        #[arg(long, value_parser = refusal, default_value = "EIO", requires = "at")]
+        error: Refusal,
+        /// Let all later calls fail, too
+        #[arg(long, requires = "at")]
+        lasting: bool,
+    }
+
+    fn scene(name: &str) -> Result<Scene, String> {
+        let found = Scene::ALL.into_iter().find(|scene| scene.name() == name);
+        found.ok_or_else(|| "there is no such scene".to_owned())
+    }
+
+    fn refusal(name: &str) -> Result<Refusal, String> {
+        let found = Refusal::ALL.into_iter().find(|refusal| refusal.name() == name);
+        found.ok_or_else(|| "it is EIO, ENOSPC, EDQUOT or EROFS".to_owned())
+    }
+
+    /// Says whether all of it held.
+    pub fn run(flags: &Flags) -> bool {
+        let Flags { times, seed, at, error: refusal, lasting, .. } = *flags;
+        let (mut sum, mut failed) = (Figures::default(), 0);
+        for scene in flags.scene.map_or(Scene::ALL.to_vec(), |scene| vec![scene]) {
+            let number = times.map_or_else(String::new, |times| format!(" --times {times}"));
+            let again = format!("io-errors --scene {}{number} --seed {seed}", scene.name());
+            let trial = || match at {
+                Some(first) => scene.run_one(Fault { first, lasting, refusal }),
+                None => scene.run(times, seed),
+            };
+            match attempt(&again, trial) {
+                Some(figures) => {
+                    say(&format!("{:8} {figures}", scene.name()));
+                    sum += figures;
+                }
+                None => failed += 1,
+            }
+        }
+        say(&format!("{:8} {sum}; {failed} scenes failed", "all"));
         failed == 0
     }
 }

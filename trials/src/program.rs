@@ -194,6 +194,13 @@ impl<'n> Home<'n> {
         self.start(&program("wallet"), arguments)
     }
 
+    /// Starts `wallet` or `miner`, its results going into a pipe that nobody reads any more.
+    pub fn start_unread(&self, name: &str, arguments: &[&str]) -> Running {
+        let (reader, writer) = io::pipe().expect("there are pipes");
+        drop(reader);
+        self.start_with_stdout(&program(name), arguments, Some(writer.into()))
+    }
+
     /// Runs `wallet` or `miner` to its end where there is no terminal to ask anything on, also if these tests were
     /// started on one. `None`, and a sentence, where `setsid` is not installed.
     pub fn without_terminal(&self, name: &str, arguments: &[&str]) -> Option<Ended> {
@@ -244,6 +251,11 @@ impl<'n> Home<'n> {
     }
 
     fn start(&self, program: &Path, arguments: &[&str]) -> Running {
+        self.start_with_stdout(program, arguments, None)
+    }
+
+    /// Starts a program, its results going there, or to a file.
+    fn start_with_stdout(&self, program: &Path, arguments: &[&str], results: Option<Stdio>) -> Running {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = self.network.directory();
         let log = |kind: &str| {
@@ -254,10 +266,11 @@ impl<'n> Home<'n> {
         };
         let (stdout, stderr) = (log("out"), log("err"));
         let mut command = self.prepare(program);
+        let file = File::create(&stdout).expect("there is room for logs");
         command
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout).expect("there is room for logs"))
+            .stdout(results.unwrap_or(file.into()))
             .stderr(File::create(&stderr).expect("there is room for logs"));
         let child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         Running { child, stdout, stderr }

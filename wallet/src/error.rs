@@ -74,6 +74,8 @@ pub enum WalletError {
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
+    #[error("the payment {id} is not made safely, and may be in the outbox all the same: {source}")]
+    PaymentUncertain { id: TransactionId, source: FilesError },
     #[error(transparent)]
     Driver(#[from] DriverError),
     #[error("{what} in {} is damaged", place.display())]
@@ -119,6 +121,7 @@ impl WalletError {
             | Self::Interrupted
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
+            | Self::PaymentUncertain { .. }
             | Self::Driver(_)
             | Self::Unsound { .. }
             | Self::Repair(_)
@@ -128,7 +131,9 @@ impl WalletError {
 
     fn is_of_disk(&self) -> bool {
         match self {
-            Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
+            Self::Files(error)
+            | Self::Keys(KeyStoreError::Files(error))
+            | Self::PaymentUncertain { source: error, .. } => error.is_of_disk(),
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
             Self::System { source, .. } => files::is_of_disk(source),
@@ -161,6 +166,9 @@ impl WalletError {
                  and keys and payments are in other folders",
             ),
             Self::Unsound { .. } => Some("copy it back from where you have a copy of it"),
+            Self::PaymentUncertain { .. } => Some(
+                "when the disk can be written again, see in `wallet history` whether it is, before you pay again",
+            ),
             _ if self.is_of_disk() => Some(files::DISK_HINT),
             Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. })) => {
                 Some("another port: --set status_broadcast_port=…, the same on all machines of the network")

@@ -96,7 +96,11 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);
-            print(&sent.id.to_string())?;
+            // It must not look like a refusal.
+            print_result(&sent.id.to_string()).map_err(|source| WalletError::System {
+                action: "print the payment's id, although the payment is made",
+                source,
+            })?;
             match wait {
                 true => commands::sync::follow(&parameters, Until::Confirmed(sent.id), &mut notes)?,
                 false => return Ok(()),
@@ -114,5 +118,6 @@ fn run(cli: Cli) -> Result<(), WalletError> {
 }
 
 fn print(result: &str) -> Result<(), WalletError> {
-    print_result(result).map_err(|source| WalletError::System { action: "print the result", source })
+    let printed = print_result(result).map(|_| ());
+    printed.map_err(|source| WalletError::System { action: "print the result", source })
 }

@@ -165,11 +165,18 @@ impl Outbox {
 }
 
 impl LockedOutbox<'_> {
-    /// Writes a payment; when this returns no crash can lose it.
-    pub fn add(&self, transaction: &Transaction) -> Result<TransactionId, FilesError> {
+    /// Writes a payment; when this returns no crash can lose it. When it fails there is no such payment, or the error
+    /// says that there may be.
+    pub fn add(&self, transaction: &Transaction) -> Result<TransactionId, WalletError> {
         let name = PaymentName::of(transaction);
-        files::create_new(&self.outbox.path(&name), &encode(transaction))?;
-        Ok(name.id)
+        let path = self.outbox.path(&name);
+        let Err(error) = files::create_new(&path, &encode(transaction)) else { return Ok(name.id) };
+        // A disk may fail when the file has its name already: the next sync would send what was refused here.
+        let is_there = path.symlink_metadata().is_ok() && !matches!(error, FilesError::Exists { .. });
+        if is_there && files::remove(&path).is_err() {
+            return Err(WalletError::PaymentUncertain { id: name.id, source: error });
+        }
+        Err(error.into())
     }
 }
 

@@ -13,12 +13,21 @@ use tabled::{Table, Tabled};
 /// Where a command says what is no part of its result: a sentence each, shown at once.
 pub type Notes<'a> = dyn FnMut(&str) + 'a;
 
-/// Prints the result of a command. Whoever stops reading it (`| head`) has seen enough.
-pub fn print_result(text: &str) -> io::Result<()> {
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Somebody may.
+    There,
+    /// The other end of the pipe is closed.
+    Gone,
+}
+
+/// Prints a result, or a part of one. Whoever stops reading it (`| head`) has seen enough: that is no failure.
+pub fn print_result(text: &str) -> io::Result<Audience> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Audience::Gone),
+        written => written.map(|()| Audience::There),
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
+use crate::chain::ChainError;
 use crate::hash::NetworkId;
 use crate::net::{
     AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
@@ -63,6 +64,9 @@ pub enum DriverError {
     /// The store failed: the node must not go on.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A thread panicked whose answer the node waits for.
+    #[error("a defect of this program ended a check of signatures; what is stored is intact")]
+    CheckPanicked,
 }
 
 /// Which sockets to open.
@@ -124,8 +128,8 @@ pub struct Dropped {
 /// What comes to the loop and is waited for.
 enum Event {
     Input(Input),
-    /// Who serves blocks has found the store damaged.
-    StoreFailed(StoreError),
+    /// Another thread has found out why the loop must end.
+    Failed(DriverError),
     /// A caller's request, and where its answer goes.
     Request {
         input: Input,
@@ -270,14 +274,24 @@ impl Driver {
         let Loop { node, links, workers, writer, .. } = event_loop;
         drop((node, links, workers));
         inbox.close();
-        writer.finish(LONGEST_FAREWELL);
+        let written = writer.finish(LONGEST_FAREWELL).map_err(DriverError::from);
+        let unheard = std::iter::from_fn(|| inbox.try_recv().ok()).find_map(why_to_end).map_or(Ok(()), Err);
         if let Some(server) = server {
             // A caller that is slow to take its answer is not waited for.
             let stop = async { tokio::time::timeout(LONGEST_FAREWELL, server.stop()).await };
             let _ = runtime.block_on(stop);
         }
         runtime.shutdown_timeout(LONGEST_FAREWELL);
-        result
+        result.and(unheard).and(written)
+    }
+}
+
+/// Why the loop would have ended if it had come to this.
+fn why_to_end(event: Event) -> Option<DriverError> {
+    match event {
+        Event::Failed(error) => Some(error),
+        Event::Input(Input::Offered { result: Err(ChainError::Store(error)), .. }) => Some(error.into()),
+        _ => None,
     }
 }
 
@@ -338,9 +352,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     ) -> Result<(), DriverError> {
         let (mut wake, mut batch) = (None, Vec::with_capacity(2 * HEARD_AT_A_TIME));
         loop {
-            if self.carry_out()? {
-                return Ok(());
-            }
+            self.carry_out();
             let (commands, next) = self.program.tick(&self.node, now(self.started))?;
             for command in commands {
                 match command {
@@ -374,7 +386,7 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
     fn take(&mut self, event: Event) -> Result<(), DriverError> {
         let input = match event {
             Event::Input(input) => input,
-            Event::StoreFailed(error) => return Err(error.into()),
+            Event::Failed(error) => return Err(error),
             Event::Request { input, connection, answer } => {
                 self.answers.insert(connection, answer);
                 input
@@ -386,8 +398,8 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
         Ok(self.node.handle(input, now(self.started))?)
     }
 
-    /// Does what the node decided; says whether the program is to end.
-    fn carry_out(&mut self) -> Result<bool, DriverError> {
+    /// Does what the node decided.
+    fn carry_out(&mut self) {
         while let Some(effect) = self.node.next_effect() {
             match effect {
                 Effect::Broadcast(announcement) => self.broadcast(announcement),
@@ -406,7 +418,6 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                 Effect::Notice(notice) => self.program.notice(&self.node, notice),
             }
         }
-        Ok(false)
     }
 
     fn send(&mut self, transactions: Vec<Transaction>) -> Result<(), DriverError> {
@@ -492,33 +503,4 @@ fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::*;
-
-    #[test]
-    fn callers_leave_descriptors_for_all_else() {
-        assert_eq!(most_callers(256, None), 256);
-        assert_eq!(most_callers(256, Some(1_024)), 256);
-        assert_eq!(most_callers(10_000, Some(1_024)), 1_024 - OWN_DESCRIPTORS);
-        assert_eq!(most_callers(256, Some(96)), 32);
-        assert_eq!(most_callers(256, Some(10)), 1);
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {
-        let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);
-        let (payments_to, payments) = mpsc::channel(MAX_HEARD);
-        let mut heard = Heard { statuses, payments };
-        let from = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let input = |number: u8| Input::ForeignNetwork { from, prefix: [number; 8] };
-        while statuses_to.try_send(input(0)).is_ok() {}
-        (0..10).for_each(|_| payments_to.try_send(input(1)).expect("payments have room of their own"));
-        let mut batch = Vec::new();
-        heard.next(&mut batch).await;
-        let payments = batch.iter().filter(|it| matches!(it, Input::ForeignNetwork { prefix: [1, ..], .. }));
-        assert_eq!(payments.count(), 10);
-        assert!(batch.len() <= HEARD_AT_A_TIME + 11, "{}", batch.len());
-    }
-}
+mod tests;

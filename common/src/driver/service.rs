@@ -108,10 +108,10 @@ impl<S: Store> Service for ChainService<S> {
 
 /// What a caller is told. Of a store that is damaged, or a disk that fails, the loop has to know too: it ends, and
 /// the user is told what to do. That the loop is too busy to hear is no harm: the next caller finds it as well.
-fn fault(events: &mpsc::Sender<Event>, error: StoreError) -> Fault {
+pub(super) fn fault(events: &mpsc::Sender<Event>, error: StoreError) -> Fault {
     let fault = Fault("its store failed".to_owned());
     if matches!(error, StoreError::Damaged { .. }) || error.is_of_disk() {
-        let _ = events.try_send(Event::StoreFailed(error));
+        let _ = events.try_send(Event::Failed(error.into()));
     }
     fault
 }

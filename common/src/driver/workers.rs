@@ -2,10 +2,11 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::Event;
+use super::{DriverError, Event};
 use crate::node::{Checker, Input, Job};
 
 /// Hands jobs to whichever thread is free. The node bounds how many there are at a time.
@@ -39,7 +40,14 @@ fn work(checker: &Checker, results: &tokio::sync::mpsc::Sender<Event>, waiting: 
         // The lock is held while waiting for a job, not while doing it.
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        if results.blocking_send(Event::Input(Input::Checked(job.run(checker)))).is_err() {
+        // The node waits for every answer, and a check that did not end well says nothing of what it checked: a defect
+        // must end the loop with an error. Nothing that the check shares is used after that.
+        let result = catch_unwind(AssertUnwindSafe(|| job.run(checker)));
+        let event = match result {
+            Ok(checked) => Event::Input(Input::Checked(checked)),
+            Err(_) => Event::Failed(DriverError::CheckPanicked),
+        };
+        if results.blocking_send(event).is_err() {
             return;
         }
     }

@@ -7,8 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::SendError;
+
 use super::Event;
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainError};
 use crate::consensus::CheckedBlock;
 use crate::node::Input;
 use crate::store::{Store, StoreError};
@@ -20,8 +22,8 @@ const DEFECT: &str = "a defect of this program ended a write; nothing is changed
 /// it offers no more of that chain, and what it mines is one block at a time.
 pub(super) struct Writer {
     offers: mpsc::Sender<Vec<CheckedBlock>>,
-    /// Says nothing, and is closed when the thread ends.
-    ended: mpsc::Receiver<()>,
+    /// Tells, when the thread ends, of a write that failed and that nobody heard of.
+    ended: mpsc::Receiver<Option<StoreError>>,
 }
 
 impl Writer {
@@ -33,15 +35,24 @@ impl Writer {
         let (offers, waiting) = mpsc::channel::<Vec<CheckedBlock>>();
         let (running, ended) = mpsc::channel();
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            let mut unheard = None;
             for blocks in waiting {
                 // The loop waits for every result: a defect must end it with an error, not leave it waiting. The
                 // chain keeps nothing in memory, and a write that is cut short changes nothing.
                 let result = catch_unwind(AssertUnwindSafe(|| chain.connect(&blocks)));
                 let result = result.unwrap_or_else(|_| Err(StoreError::Database(DEFECT.into()).into()));
-                // A loop that has ended wants to hear of nothing; what it handed out is written all the same.
-                let _ = results.blocking_send(Event::Input(Input::Offered { blocks, result }));
+                // A loop that has ended takes no answers; what it handed out is written all the same.
+                let answer = results.blocking_send(Event::Input(Input::Offered { blocks, result }));
+                if let Err(SendError(Event::Input(Input::Offered {
+                    result: Err(ChainError::Store(error)),
+                    ..
+                }))) = answer
+                {
+                    unheard = Some(error);
+                }
             }
-            drop(running);
+            // Who gave up waiting does not hear it.
+            let _ = running.send(unheard);
         })?;
         Ok(Self { offers, ended })
     }
@@ -52,9 +63,11 @@ impl Writer {
     }
 
     /// Ends the thread when it has written all that it was given, and waits for that: a block that was just
-    /// mined here is not to be lost. Results must no longer wait for room.
-    pub(super) fn finish(self, within: Duration) {
+    /// mined here is not to be lost. Results must no longer wait for room. Fails when a write did of which nobody has
+    /// heard.
+    pub(super) fn finish(self, within: Duration) -> Result<(), StoreError> {
         drop(self.offers);
-        let _: Result<(), mpsc::RecvTimeoutError> = self.ended.recv_timeout(within);
+        // A write that takes longer than that is given up, and with it what would come of it.
+        self.ended.recv_timeout(within).ok().flatten().map_or(Ok(()), Err)
     }
 }

@@ -5,12 +5,15 @@
 //! - [`kill`] kills the programs at any moment;
 //! - [`power_loss`] cuts the power: `shim.c` and [`recording`] tell what the programs do to their files, and [`disk`]
 //!   what a power cut may leave of it;
+//! - [`io_errors`] lets the disk refuse: `faults.c` and [`faults`] choose at which call;
 //! - [`pauses`] stops programs for a while, and lets their clocks jump;
 //! - `scenes` and `format_1` make what the trials begin with.
 
 pub mod disk;
 pub mod encryption;
+pub mod faults;
 mod format_1;
+pub mod io_errors;
 pub mod kill;
 pub mod pauses;
 pub mod power_loss;

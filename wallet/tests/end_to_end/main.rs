@@ -17,4 +17,5 @@ mod disk;
 mod memory;
 mod passphrases;
 mod payments;
+mod pipes;
 mod regressions;

@@ -4,7 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
@@ -27,6 +28,13 @@ pub(super) struct Environment {
     directory: PathBuf,
     /// Every transaction holds this for reading as long as it lives; who resizes the map, for writing.
     map: RwLock<Map>,
+    /// Whether all pages were checked, by this process, since it opened them.
+    checked: AtomicBool,
+    /// What the system said when a write failed; 0: none has. What it was told to make safe then may be lost although it
+    /// says so the next time it is asked, so nothing more is written.
+    write_error: AtomicI32,
+    /// Held from before a write begins until it is known what came of it.
+    turn: Mutex<()>,
 }
 
 /// Whether the files are mapped.
@@ -39,6 +47,12 @@ pub(super) enum Map {
 /// Keeps the map as it is. Bind it before the transaction, so that it is dropped after it.
 type MapGuard<'e> = RwLockReadGuard<'e, Map>;
 
+/// The same for a write, of which there is one at a time. Bind it before the transaction, too.
+pub(super) struct WriteGuard<'e> {
+    _map: MapGuard<'e>,
+    _turn: MutexGuard<'e, ()>,
+}
+
 /// Whether the directory holds a database of any kind. A file in which nothing is yet is none.
 pub(super) fn exists(directory: &Path) -> bool {
     directory.join(DATA_FILE).metadata().is_ok_and(|metadata| metadata.len() > 0)
@@ -50,7 +64,9 @@ pub(super) fn canonical(directory: &Path) -> Result<PathBuf, StoreError> {
 }
 
 /// What LMDB says when a disk that is full took a part of what was to be written.
-const SHORT_WRITE: i32 = 5;
+const SHORT_WRITE: i32 = INPUT_OUTPUT_ERROR;
+/// The number of an input or output error on Unix.
+const INPUT_OUTPUT_ERROR: i32 = 5;
 /// With no more room than this a disk is full: some file systems keep the last blocks to themselves.
 const FULL_BYTES: u64 = 64 << 10;
 
@@ -63,7 +79,8 @@ fn failed(action: &'static str, directory: &Path, source: io::Error) -> StoreErr
     StoreError::Io { action, path: directory.display().to_string(), source }
 }
 
-/// Which opened stores have all of their pages checked first.
+/// Which stores have all of their pages checked when they are opened. What was not checked then is checked before it is
+/// first written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckPages {
     /// Any.
@@ -114,14 +131,21 @@ impl Environment {
             files::flush_directory_of(&directory.join(DATA_FILE))?;
         }
         env.clear_stale_readers()?;
-        let environment = Self { env, directory: directory.to_owned(), map: RwLock::new(Map::Usable) };
+        let environment = Self {
+            env,
+            directory: directory.to_owned(),
+            map: RwLock::new(Map::Usable),
+            checked: AtomicBool::new(false),
+            write_error: AtomicI32::new(0),
+            turn: Mutex::new(()),
+        };
         environment.check_pages(check)?;
         environment.fill_up()?;
         Ok(environment)
     }
 
     /// Checks the pages of the last commit, without keeping others from going on.
-    fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
+    pub(super) fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
         let mut file = open_data(&self.directory)?;
         for _ in 0..LOOKS {
             // As long as this transaction lives nobody overwrites the pages that it sees.
@@ -134,6 +158,7 @@ impl Environment {
             let bytes = file.metadata().map_err(|source| failed("read", &self.directory, source))?.len();
             if check == CheckPages::Always || bytes <= SMALL_BYTES || bytes < meta.file_bytes() {
                 pages::check(&mut file, bytes, meta).map_err(|error| page_error(&self.directory, error))?;
+                self.checked.store(true, Ordering::Relaxed);
             }
             return Ok(());
         }
@@ -173,17 +198,49 @@ impl Environment {
     }
 
     pub(super) fn begin_read(&self) -> Result<(MapGuard<'_>, RoTxn<'_, WithoutTls>), StoreError> {
-        self.begin(Env::read_txn)
+        self.begin(Env::read_txn, || {
+            // The write that failed may not have been taken note of yet.
+            drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+            self.refused()
+        })
     }
 
-    /// Waits until no other transaction writes, in this process or another.
-    pub(super) fn begin_write(&self) -> Result<(MapGuard<'_>, RwTxn<'_>), StoreError> {
-        self.begin(Env::write_txn)
+    /// Waits until no other transaction writes, in this process or another. A store whose pages are not sound is not
+    /// written to.
+    pub(super) fn begin_write(&self) -> Result<(WriteGuard<'_>, RwTxn<'_>), StoreError> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.write_error.load(Ordering::Relaxed) != 0 {
+            return Err(self.refused());
+        }
+        if !self.checked.load(Ordering::Relaxed) {
+            self.check_pages(CheckPages::Always)?;
+        }
+        let (map, txn) = self.begin(Env::write_txn, || self.refused())?;
+        Ok((WriteGuard { _map: map, _turn: turn }, txn))
+    }
+
+    /// What is said of everything that is asked after a write failed.
+    fn refused(&self) -> StoreError {
+        let error = match self.write_error.load(Ordering::Relaxed) {
+            // LMDB knows, and does not say which it was.
+            0 => INPUT_OUTPUT_ERROR,
+            error => error,
+        };
+        self.failed(heed::Error::Io(io::Error::from_raw_os_error(error)))
+    }
+
+    /// The sentence for a write that failed. If it was the disk that failed, it was the last.
+    pub(super) fn write_failed(&self, error: heed::Error) -> StoreError {
+        if let heed::Error::Io(source) = &error {
+            self.write_error.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+        }
+        self.failed(error)
     }
 
     fn begin<'e, Txn>(
         &'e self,
         begin: impl Fn(&'e Env<WithoutTls>) -> heed::Result<Txn>,
+        refused: impl FnOnce() -> StoreError,
     ) -> Result<(MapGuard<'e>, Txn), StoreError> {
         loop {
             let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +252,11 @@ impl Environment {
                 Err(heed::Error::Mdb(MdbError::MapResized)) => {
                     drop(map);
                     self.follow_growth()?;
+                }
+                // It could not write the page that says what is committed, and trusts nothing any more.
+                Err(heed::Error::Mdb(MdbError::Panic)) => {
+                    drop(map);
+                    return Err(refused());
                 }
                 Err(error) => return Err(self.failed(error)),
             }

@@ -14,7 +14,8 @@
 //! LMDB's pages have no checksums. What they hold proves itself: headers and bodies have a checksum each, which is
 //! verified whenever one is read, so that a damaged block is never served or applied; a header's id and a body's
 //! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
-//! opened, unless it is large and a command only wants to look something up; a file that is too short always is.
+//! opened, unless it is large and a command only wants to look something up: then it is checked before the first write,
+//! if there is one. A file that is too short always is.
 //! Indexes and accounts are checked by replaying the blocks ([`crate::chain::verify`]). What a disk does to pages
 //! while they are in use nobody can check: the system ends a program whose map it cannot read.
 //!
@@ -89,7 +90,7 @@ impl LmdbStore {
     }
 
     /// Opens the store in this directory; `None`, and nothing is created, where there is none. Fails like
-    /// [`LmdbStore::open`].
+    /// [`LmdbStore::open`]. The pages of a large store are checked when something is first written to it, not before.
     pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
         if !environment::exists(directory) {
             return Ok(None);
@@ -139,6 +140,10 @@ impl LmdbStore {
         open.retain(|_, store| store.strong_count() > 0);
         if let Some(shared) = open.get(&directory).and_then(Weak::upgrade) {
             tables::same_network(&directory, shared.network, rules.network_id())?;
+            // Whoever opened it first may have looked at less of it.
+            if check == CheckPages::Always {
+                shared.environment.check_pages(check)?;
+            }
             return Ok(Some(Self(shared)));
         }
         let environment = Environment::open(&directory, map_bytes, check)?;
@@ -210,7 +215,7 @@ impl Shared {
         match writer.into_inner().commit() {
             Ok(()) => Attempt::Done(Ok(value)),
             Err(heed::Error::Mdb(MdbError::MapFull)) => Attempt::MapFull,
-            Err(error) => Attempt::Done(Err(self.environment.failed(error).into())),
+            Err(error) => Attempt::Done(Err(self.environment.write_failed(error).into())),
         }
     }
 }

@@ -253,7 +253,7 @@ pub(super) fn in_one_write(
             match environment.env().create_databases_and_commit(txn, &change) {
                 Ok(_) => return Ok(()),
                 Err(heed::Error::Mdb(MdbError::MapFull)) => environment.map_bytes(),
-                Err(error) => return Err(environment.failed(error)),
+                Err(error) => return Err(environment.write_failed(error)),
             }
         };
         environment.grow(full_bytes)?;

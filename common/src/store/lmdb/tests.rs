@@ -542,3 +542,82 @@ fn a_process_that_dies_in_a_write_leaves_the_state_before_it_and_no_lock() {
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
     assert_eq!(read(&store, |reader| reader.tip()).height, Height::new(u64::from(MANY) - 1));
 }
+
+/// A store of 65 MiB, most of them a hole, with a damaged page that only a look at one block meets.
+fn large_store_with_a_damaged_page() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let block = large_block(&genesis(), 1);
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    connect(&store, &genesis(), &block);
+    drop(store);
+    let file = directory.path().join("data.mdb");
+    let mut bytes = fs::read(&file).unwrap();
+    let start = &block.encoded_body()[..64];
+    let place = bytes.windows(start.len()).position(|window| window == start).unwrap();
+    // What LMDB says of the page, how many there are of it for one.
+    bytes[place / 4096 * 4096..][..16].fill(0x5a);
+    fs::write(&file, &bytes).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_len(65 << 20).unwrap();
+    directory
+}
+
+#[test]
+fn a_large_store_is_looked_into_without_a_check_and_not_written_to_without_one() {
+    let directory = large_store_with_a_damaged_page();
+    let file = directory.path().join("data.mdb");
+    let before = fs::read(&file).unwrap();
+    let store = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
+    assert_eq!(read(&store, |reader| reader.tip()).height, Height::new(1));
+    for _ in 0..2 {
+        let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
+    }
+    drop(store);
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+/// `wallet send --wait` looks something up first, and follows the network then, which writes.
+#[test]
+fn a_store_that_was_opened_without_a_check_is_checked_when_it_is_opened_with_one() {
+    let directory = large_store_with_a_damaged_page();
+    let looked_into = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
+    for opened in [
+        LmdbStore::open(directory.path(), &rules()).map(Some),
+        LmdbStore::open_checked(directory.path(), &rules()),
+    ] {
+        assert!(matches!(opened, Err(StoreError::Damaged { .. })));
+    }
+    drop(looked_into);
+}
+
+#[test]
+fn a_large_store_that_is_sound_can_be_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(LmdbStore::open(directory.path(), &rules()).unwrap());
+    let file = fs::File::options().write(true).open(directory.path().join("data.mdb")).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let store = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
+    write(&store, |writer| writer.watch(&address(1)));
+    assert_eq!(read(&store, |reader| reader.watched()), [address(1)]);
+}
+
+/// A disk that failed to make something safe may say the next time that it is, although it was lost.
+#[test]
+fn nothing_is_written_after_the_disk_has_refused_a_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let (no_room, broken) = (28, 5);
+    let error = |number| heed::Error::Io(std::io::Error::from_raw_os_error(number));
+    for number in [no_room, broken] {
+        let told = store.0.environment.write_failed(error(number)).to_string();
+        let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
+        assert!(refused.is_of_disk());
+        // How much room there is changes meanwhile.
+        let sentence = |text: &str| text.split(';').next().map(str::to_owned);
+        assert_eq!(sentence(&refused.to_string()), sentence(&told));
+    }
+    assert_eq!(read(&store, |reader| reader.watched()), []);
+    drop(store);
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    write(&store, |writer| writer.watch(&address(1)));
+}

@@ -24,7 +24,7 @@ use super::fates::{Fate, fates, told};
 use super::resend::Resend;
 use crate::error::WalletError;
 use crate::outbox::{Outbox, PaymentName, Survey};
-use crate::output::{self, Notes};
+use crate::output::{self, Audience, Notes};
 
 /// How often outbox and keys are looked at for what other commands changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -148,8 +148,13 @@ impl<'a> Follower<'a> {
             Some(progress) => progress.suspend(print),
             None => print(),
         };
-        if let Err(source) = printed {
-            self.failed = Some(WalletError::System { action: "print what happens", source });
+        match printed {
+            Ok(Audience::There) => {}
+            // Without an end of its own it would go on for nobody. What has one was asked for more than to print.
+            Ok(Audience::Gone) => self.done |= self.until == Until::Interrupted,
+            Err(source) => {
+                self.failed = Some(WalletError::System { action: "print what happens", source });
+            }
         }
     }
 
