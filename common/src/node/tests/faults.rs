@@ -572,14 +572,14 @@ fn what_strangers_say_in_a_peer_s_name_keeps_nobody_from_following_it() {
     }
     assert!(longest <= seconds(4), "{longest:?}");
     let blamed = |it: &Notice| matches!(it, Notice::PeerFailed { .. } | Notice::PeerMisbehaved { .. });
-    assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.member(node).notices);
+    assert_eq!(network.noticed(node, blamed), 0, "{:?}", network.notices(node));
     // 2,400 lies in a minute and 12 blocks: about one question a second, and what the blocks take.
     let asked = asked(&network) - before;
     assert!((60..250).contains(&asked), "{asked}");
 }
 
 /// Tells everybody that a member has each of these tips, one after the other.
-fn lie(network: &mut Network, member: MemberId, tips: &[Tip]) {
+fn lie(network: &mut Network, member: MachineId, tips: &[Tip]) {
     for tip in tips {
         network.say_status(ip(member), status(member as u64 + 1, tip));
     }
