@@ -50,6 +50,8 @@ pub enum MinerError {
     Unsound { what: &'static str, place: PathBuf },
     #[error(transparent)]
     Repair(#[from] RepairError),
+    #[error("a defect of this program ended a thread that searches; what is stored is intact")]
+    SearchPanicked,
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
 }

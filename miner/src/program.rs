@@ -62,6 +62,11 @@ impl Miner {
         self.journal.goodbye(self.search.is_some());
     }
 
+    /// Whether a thread that searches has ended by a defect.
+    pub fn has_lost_a_thread(&self) -> bool {
+        self.search.as_ref().is_some_and(Search::has_lost_a_thread)
+    }
+
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
@@ -154,6 +159,7 @@ impl<S: Store> Program<S> for Miner {
         self.report_when_due();
         // The node's own deadlines are never further apart than a second: often enough for all else.
         let listen_for = self.listen_until.and_then(|until| until.checked_sub(self.now()));
-        Ok((Vec::new(), listen_for.map(|listen_for| now.monotonic + listen_for)))
+        let commands = if self.has_lost_a_thread() { vec![Command::Stop] } else { Vec::new() };
+        Ok((commands, listen_for.map(|listen_for| now.monotonic + listen_for)))
     }
 }

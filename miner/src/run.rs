@@ -74,7 +74,8 @@ pub fn run(Loaded { settings, rules, notes }: Loaded, passphrases: &Passphrases)
     let outcome = driver.run(node, &mut miner);
     debug!("dropped as malformed, foreign or too many: {dropped:?}");
     miner.say_goodbye();
-    Ok(outcome?)
+    outcome?;
+    if miner.has_lost_a_thread() { Err(MinerError::SearchPanicked) } else { Ok(()) }
 }
 
 /// Makes the directory, and sees to it that one miner at most works in it.

@@ -97,6 +97,11 @@ impl Search {
         self.threads.len()
     }
 
+    /// Whether one of them has ended by a defect: nobody would notice that it searches no more.
+    pub fn has_lost_a_thread(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// How many nonces were tried since the start.
     pub fn hashes(&self) -> u64 {
         self.shared.hashes.load(Ordering::Relaxed)

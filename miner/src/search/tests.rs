@@ -158,3 +158,18 @@ fn a_template_is_let_go_of_as_soon_as_there_is_another() {
         assert_eq!(searched, Puzzle::new(&second.header).midstate[0]);
     }
 }
+
+/// The others, if there were any, searched on, and nobody was told.
+#[test]
+fn a_thread_that_panics_is_noticed() {
+    let defective =
+        Kernel { name: "defective", batch: 1, search: |_, _, _| panic!("a defect, as this test wants it") };
+    let search = Search::start(2, defective, Arc::new(|_, _| {})).unwrap();
+    assert!(!search.has_lost_a_thread());
+    search.work_on(Some(template(1)));
+    let deadline = std::time::Instant::now() + AT_MOST;
+    while !search.has_lost_a_thread() {
+        assert!(std::time::Instant::now() < deadline, "nobody notices");
+        thread::yield_now();
+    }
+}
