@@ -39,11 +39,15 @@ pub(super) struct Connection {
 }
 
 impl Connections {
-    fn open(&mut self, connection: Connection) -> u64 {
+    fn add(&mut self, connection: Connection) -> u64 {
         let id = FIRST + self.count;
         self.count += 1;
         self.open.insert(id, connection);
         id
+    }
+
+    fn get(&self, id: u64) -> Option<&Connection> {
+        self.open.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Connection> {
@@ -82,7 +86,7 @@ impl World {
             return Ok(());
         };
         let arrives = self.now + self.latency();
-        let connection = self.connections.open(Connection {
+        let connection = self.connections.add(Connection {
             caller,
             link,
             server,
@@ -124,7 +128,7 @@ impl World {
     fn somebody_gives_way(&mut self, server: MachineId) -> bool {
         let callers = self.machines[server].callers.iter();
         let idle = callers.filter_map(|id| {
-            let open = self.connections.open.get(id)?;
+            let open = self.connections.get(*id)?;
             let is_idle = open.waiting.is_empty() && !open.in_service;
             is_idle.then_some((open.last_up.max(open.last_down), *id))
         });
@@ -186,7 +190,7 @@ impl World {
 
     /// Whether what is sent on a connection arrives; it is broken for good when something does not.
     fn carries(&mut self, connection: u64) -> bool {
-        let Some(open) = self.connections.open.get(&connection) else { return false };
+        let Some(open) = self.connections.get(connection) else { return false };
         let carries = !open.broken && self.reach(open.caller, open.server);
         if let Some(open) = self.connections.get_mut(connection) {
             open.broken = !carries;
@@ -196,7 +200,7 @@ impl World {
 
     /// Something arrives at the caller.
     pub(super) fn give_caller(&mut self, connection: u64, input: impl FnOnce(LinkId) -> Input) -> Verdict {
-        match self.connections.open.get(&connection) {
+        match self.connections.get(connection) {
             Some(open) => self.give(open.caller, input(open.link)),
             None => Ok(()),
         }
@@ -207,7 +211,7 @@ impl World {
     /// A program closes a connection, or does not want it any more.
     pub(super) fn disconnect(&mut self, id: MachineId, link: LinkId) {
         let Some(connection) = self.machines[id].links.remove(&link).flatten() else { return };
-        if let Some(open) = self.connections.open.get(&connection) {
+        if let Some(open) = self.connections.get(connection) {
             let at = open.last_up.max(self.now);
             self.schedule(at, Event::Closed { connection });
         }
