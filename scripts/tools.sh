@@ -23,6 +23,13 @@ need_compilers() {
         fail 'a C compiler is needed and could not be installed: install gcc or clang, then run this again'
 }
 
+# build ARGUMENT…: with Cargo's progress where somebody watches, for the first build takes minutes.
+build() {
+    local quiet=(--quiet)
+    [[ ! -t 2 ]] || quiet=()
+    cargo build ${quiet[@]+"${quiet[@]}"} "$@" || fail 'the build failed; what is wrong stands above'
+}
+
 # install_package MANAGER ARGUMENT…: with this package manager, if it is the system's, and if root's rights
 # are to be had without asking for a password.
 install_package() {
