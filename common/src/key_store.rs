@@ -329,7 +329,13 @@ impl KeyStore {
     /// were killed. Nobody holds it for long, so it is waited for.
     fn lock(&self) -> Result<FileLock, KeyStoreError> {
         let lock = FileLock::acquire(&self.directory.join(LOCK_FILE))?;
-        self.leftovers()?.iter().try_for_each(|leftover| files::remove(leftover))?;
+        for leftover in self.leftovers()? {
+            match files::remove(&leftover) {
+                // Where links lead it may not be ours to write; whoever rewrites that key insists.
+                Err(_) if leftover.parent() != Some(&self.directory) => {}
+                removed => removed?,
+            }
+        }
         Ok(lock)
     }
 
@@ -341,7 +347,7 @@ impl KeyStore {
             let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
             // Of links that lead nowhere there is nothing to find.
             if let (true, Ok(target)) = (is_link, path.canonicalize()) {
-                leftovers.extend(files::leftovers_of(&target)?);
+                leftovers.extend(files::leftovers_of(&target).unwrap_or_default());
             }
         }
         Ok(leftovers)
@@ -366,6 +372,7 @@ impl KeyStore {
         if *now != old.text.as_bytes() {
             return Err(KeyStoreError::Changed { path });
         }
+        files::leftovers_of(&path)?.iter().try_for_each(|leftover| files::remove(leftover))?;
         #[cfg(unix)]
         let names = std::os::unix::fs::MetadataExt::nlink(&path.metadata().map_err(failed)?);
         #[cfg(not(unix))]
