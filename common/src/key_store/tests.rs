@@ -3,6 +3,7 @@ use std::sync::{Barrier, OnceLock};
 
 use tempfile::TempDir;
 
+use super::lock::LOCK_FILE;
 use super::*;
 
 fn store() -> (TempDir, KeyStore) {

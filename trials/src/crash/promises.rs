@@ -273,7 +273,7 @@ mod tests {
         let address = Address::from_bytes([0xab; 32]);
         told.result(&format!("Key Name  bob\nAddress   {address}\nFile      /x\n"));
         told.result("Key Name  carol\nAddress   ab");
-        assert_eq!(told.keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["bob"]);
+        assert_eq!(told.keys.keys().map(KeyName::as_str).collect::<Vec<_>>(), ["bob"]);
         // A recording has the results of several commands after each other.
         told.result(&format!("Key Name  bob\nAddress   {address}\nKey Name  dave\nAddress   {address}\n"));
         assert_eq!(told.keys.len(), 2);

@@ -136,6 +136,17 @@ mod tests {
     }
 
     #[test]
+    fn all_keys_include_what_was_left_of_those_that_are_encrypted_already() {
+        let scene = Scene::new();
+        encrypt(&scene.wallet, None, &passphrase("one"), &mut ignore).unwrap();
+        let left = scene.wallet.keys.directory().join(".alice.pem.0123456789abcdef.tmp");
+        std::fs::write(&left, "a plain copy, of a `wallet decrypt` that was killed").unwrap();
+        let shown = encrypt(&scene.wallet, None, &no_passphrase(), &mut ignore).unwrap();
+        assert!(shown.starts_with("There is no key"), "{shown}");
+        assert!(!left.exists());
+    }
+
+    #[test]
     fn a_passphrase_that_cannot_be_had_changes_nothing() {
         let scene = Scene::new();
         for which in [Some(&party("alice")), None] {

@@ -55,6 +55,18 @@ fn what_is_added_is_found_again_and_a_missing_directory_is_empty() {
 }
 
 #[test]
+fn whoever_adds_a_payment_removes_what_others_left_that_were_killed() {
+    let (_root, outbox) = outbox_of(&[payment(1, 0, 5, 0)]);
+    let name = PaymentName::of(&payment(1, 1, 5, 0));
+    let left = outbox.path(&name).with_file_name(format!(".{name}.0123456789abcdef.tmp"));
+    fs::write(&left, "half a payment").unwrap();
+    assert_eq!(outbox.survey(None).unwrap().open.len(), 1, "nobody reads it");
+    drop(outbox.lock().unwrap());
+    assert!(!left.exists());
+    assert_eq!(outbox.survey(None).unwrap().open.len(), 1);
+}
+
+#[test]
 fn the_next_nonce_is_the_lowest_that_nothing_alive_has() {
     let (_root, outbox) =
         outbox_of(&[payment(1, 3, 1, 0), payment(1, 4, 1, 0), payment(1, 6, 1, 0), payment(2, 5, 1, 0)]);
