@@ -74,7 +74,7 @@ pub enum WalletError {
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
-    #[error("the payment {id} is not made safely, and may be in the outbox all the same: {source}")]
+    #[error("the payment {id} is not made safely, and may be sent all the same: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
     #[error(transparent)]
     Driver(#[from] DriverError),

@@ -170,13 +170,11 @@ impl LockedOutbox<'_> {
     pub fn add(&self, transaction: &Transaction) -> Result<TransactionId, WalletError> {
         let name = PaymentName::of(transaction);
         let path = self.outbox.path(&name);
-        let Err(error) = files::create_new(&path, &encode(transaction)) else { return Ok(name.id) };
-        // A disk may fail when the file has its name already: the next sync would send what was refused here.
-        let is_there = path.symlink_metadata().is_ok() && !matches!(error, FilesError::Exists { .. });
-        if is_there && files::remove(&path).is_err() {
-            return Err(WalletError::PaymentUncertain { id: name.id, source: error });
-        }
-        Err(error.into())
+        files::create_new(&path, &encode(transaction)).map_err(|error| match error {
+            FilesError::Uncertain { .. } => WalletError::PaymentUncertain { id: name.id, source: error },
+            error => error.into(),
+        })?;
+        Ok(name.id)
     }
 }
 

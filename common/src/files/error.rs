@@ -18,6 +18,14 @@ pub enum FilesError {
         /// What the system said.
         source: io::Error,
     },
+    /// A new file is whole and has its name, but the name is not durable, and could not be taken away again.
+    #[error("cannot write {path} safely, and it may be there all the same: {}", reason(path, source), path = path.display())]
+    Uncertain {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said of its directory.
+        source: io::Error,
+    },
     /// A file of this name is there already; it was left as it is.
     #[error("{path} exists already", path = path.display())]
     Exists {
@@ -59,7 +67,7 @@ impl FilesError {
 
     /// Whether the disk failed, and not who asked.
     pub fn is_of_disk(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if is_of_disk(source))
+        matches!(self, Self::Io { source, .. } | Self::Uncertain { source, .. } if is_of_disk(source))
     }
 
     /// Whether the file is not there at all.

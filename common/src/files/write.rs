@@ -16,12 +16,19 @@ use super::temporary::{Temporary, create_nameless};
 /// returns. Of several processes that try at once exactly one succeeds.
 ///
 /// # Errors
-/// [`FilesError::Exists`] when anything of that name is there: nothing is changed then.
+/// [`FilesError::Exists`] when anything of that name is there: nothing is changed then. [`FilesError::Uncertain`] when
+/// the file may be there all the same. After every other error it is not.
 pub fn create_new(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
     if !create_nameless(path, contents)? {
         create_by_another_name(path, contents)?;
     }
-    flush_directory_of(path)
+    match flush_directory_of(path) {
+        // It has its name already, of which whoever asked must not be told that it has not.
+        Err(FilesError::Io { source, .. }) if remove(path).is_err() => {
+            Err(FilesError::Uncertain { path: path.to_owned(), source })
+        }
+        flushed => flushed,
+    }
 }
 
 /// As any Unix and any file system can, but for those without hard links.

@@ -85,6 +85,11 @@ static int fails(enum kind kind) {
     return 1;
 }
 
+/* Whether opening makes a file that was not there, with a name or without one. */
+static int creates(const char *path, int flags) {
+    return (flags & O_TMPFILE) == O_TMPFILE || (flags & O_CREAT && access(path, F_OK));
+}
+
 /* Defines a function that opens; it takes a mode where it may create a file. */
 #define DEFINE_OPEN(name)                                                                                              \
     int name(const char *path, int flags, ...) {                                                                       \
@@ -94,7 +99,7 @@ static int fails(enum kind kind) {
         va_end(more);                                                                                                  \
         if (!is_inside(path))                                                                                          \
             return REAL(name)(path, flags, mode);                                                                      \
-        if (flags & O_CREAT && access(path, F_OK) && fails(CREATE))                                                    \
+        if (creates(path, flags) && fails(CREATE))                                                                     \
             return -1;                                                                                                 \
         int fd = REAL(name)(path, flags, mode);                                                                        \
         if (fd >= MAX_FDS)                                                                                             \
@@ -159,8 +164,9 @@ int msync(void *at, size_t length, int flags) {
 
 DEFINE_ON_PATH(rename, NAME, (const char *path, const char *to), (path, to))
 DEFINE_ON_PATH(link, NAME, (const char *path, const char *to), (path, to))
-DEFINE_ON_PATH(linkat, NAME, (int from_fd, const char *path, int to_fd, const char *to, int flags),
-               (from_fd, path, to_fd, to, flags))
+/* A file without a name gets one: what it is called before lies elsewhere. */
+DEFINE_ON_PATH(linkat, NAME, (int from_fd, const char *from, int to_fd, const char *path, int flags),
+               (from_fd, from, to_fd, path, flags))
 DEFINE_ON_PATH(mkdir, CREATE, (const char *path, mode_t mode), (path, mode))
 DEFINE_ON_PATH(unlink, REMOVE, (const char *path), (path))
 DEFINE_ON_PATH(rmdir, REMOVE, (const char *path), (path))
