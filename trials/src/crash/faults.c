@@ -28,7 +28,7 @@
         real;                                                                                                          \
     })
 
-enum kind { WRITE = 1, SYNC, LENGTHEN, CREATE, NAME, REMOVE };
+enum kind { WRITE = 1, SYNC, LENGTHEN, CREATE, NAME, REMOVE, NAMELESS };
 
 struct plan {
     /* The first call to fail, counted from 1; 0: none. */
@@ -85,9 +85,11 @@ static int fails(enum kind kind) {
     return 1;
 }
 
-/* Whether opening makes a file that was not there, with a name or without one. */
-static int creates(const char *path, int flags) {
-    return (flags & O_TMPFILE) == O_TMPFILE || (flags & O_CREAT && access(path, F_OK));
+/* Whether opening fails that would make a file that was not there, with a name or without one. */
+static int fails_to_create(const char *path, int flags) {
+    if ((flags & O_TMPFILE) == O_TMPFILE)
+        return fails(NAMELESS);
+    return flags & O_CREAT && access(path, F_OK) && fails(CREATE);
 }
 
 /* Defines a function that opens; it takes a mode where it may create a file. */
@@ -99,7 +101,7 @@ static int creates(const char *path, int flags) {
         va_end(more);                                                                                                  \
         if (!is_inside(path))                                                                                          \
             return REAL(name)(path, flags, mode);                                                                      \
-        if (creates(path, flags) && fails(CREATE))                                                                     \
+        if (fails_to_create(path, flags))                                                                              \
             return -1;                                                                                                 \
         int fd = REAL(name)(path, flags, mode);                                                                        \
         if (fd >= MAX_FDS)                                                                                             \
@@ -165,7 +167,7 @@ int msync(void *at, size_t length, int flags) {
 DEFINE_ON_PATH(rename, NAME, (const char *path, const char *to), (path, to))
 DEFINE_ON_PATH(link, NAME, (const char *path, const char *to), (path, to))
 /* A file without a name gets one: what it is called before lies elsewhere. */
-DEFINE_ON_PATH(linkat, NAME, (int from_fd, const char *from, int to_fd, const char *path, int flags),
+DEFINE_ON_PATH(linkat, NAMELESS, (int from_fd, const char *from, int to_fd, const char *path, int flags),
                (from_fd, from, to_fd, path, flags))
 DEFINE_ON_PATH(mkdir, CREATE, (const char *path, mode_t mode), (path, mode))
 DEFINE_ON_PATH(unlink, REMOVE, (const char *path), (path))

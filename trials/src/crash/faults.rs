@@ -98,6 +98,8 @@ pub enum Call {
     Name,
     /// It removes a name.
     Remove,
+    /// It makes a file without a name, or gives it one: there is another way to do that.
+    Nameless,
 }
 
 /// A file that tells programs which of their calls fail, and is told how many they make.
@@ -137,7 +139,8 @@ impl Plan {
 
     /// What the first call that failed was to do; `None`: none has failed.
     pub fn failed(&self) -> Option<Call> {
-        let calls = [Call::Write, Call::Sync, Call::Lengthen, Call::Create, Call::Name, Call::Remove];
+        use Call::*;
+        let calls = [Write, Sync, Lengthen, Create, Name, Remove, Nameless];
         let number = i32::from_ne_bytes(self.bytes(20));
         (number > 0).then(|| calls[number as usize - 1])
     }

@@ -229,8 +229,9 @@ impl<'n> Stage<'n> {
             self.says_what_failed(&ended.stderr, fault)?;
             ensure(self.scene == Scene::Syncing || ended.stdout.is_empty(), "it acknowledged what failed")?;
         } else if let Some(failed) = failed {
-            // A file that is of no more use may stay; that a key is not yet watched is said.
-            let harmless = failed == Call::Remove
+            // A file that is of no more use may stay, and one may have a name from the beginning; that a key is not
+            // yet watched is said.
+            let harmless = matches!(failed, Call::Remove | Call::Nameless)
                 || (self.scene == Scene::Keys
                     && ended.stderr.contains("warning: the history of bob is not kept yet"));
             ensure(harmless, "it passed over what failed")?;
@@ -283,12 +284,17 @@ impl<'n> Stage<'n> {
         }
     }
 
-    /// A payment that was refused is not kept, nor sent, unless that is said.
+    /// A payment that was refused is not kept, nor sent, and a key that was refused is not there, unless that is said.
     fn nothing_is_half_done(&self, ended: &Ended) -> Result<(), String> {
+        let uncertain = ended.stderr.contains("all the same");
+        let key_is_there =
+            names_in(&self.sound.data().keys()).is_ok_and(|names| names.iter().any(|it| it == "bob.pem"));
+        if self.scene == Scene::Keys && key_is_there != ended.status.success() && !uncertain {
+            return Err("its exit code does not say whether the key is there".to_owned());
+        }
         let outbox = self.sound.data().outbox(&self.network.rules.name, &self.network.rules.network_id());
         let names = names_in(&outbox).map_err(|error| error.to_string())?;
         let payments = names.iter().filter(|name| !name.starts_with('.')).count();
-        let uncertain = ended.stderr.contains("may be sent all the same");
         let expected = usize::from(self.scene == Scene::Sending && ended.status.success());
         if payments == expected || (payments == 1 && uncertain) {
             Ok(())
