@@ -164,7 +164,7 @@ impl<S: Store> Node<S> {
         if to_itself {
             // Its own address among the named peers: never again.
             self.close_all(id);
-            self.peers.all.remove(&id);
+            self.peers.remove(id);
             return;
         }
         let Some(peer) = self.peers.all.get_mut(&id) else { return };

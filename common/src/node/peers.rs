@@ -62,6 +62,7 @@ pub(super) struct Peer {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     pub(super) all: BTreeMap<PeerId, Peer>,
+    by_address: HashMap<SocketAddr, PeerId>,
     pub(super) links: HashMap<LinkId, (PeerId, Purpose)>,
     next: u64,
     heard_anybody: bool,
@@ -89,6 +90,9 @@ impl Peers {
 
     fn add(&mut self, target: Target, named: bool, now: Duration) -> PeerId {
         let id = PeerId(self.number());
+        if let Target::Address(address) = target {
+            self.by_address.insert(address, id);
+        }
         self.all.insert(
             id,
             Peer {
@@ -115,8 +119,7 @@ impl Peers {
     /// a flood of invented addresses drives out its own. Where one IP address has its share already it makes room
     /// itself.
     pub(super) fn at(&mut self, address: SocketAddr, now: Duration) -> Option<PeerId> {
-        let target = Target::Address(address);
-        if let Some((id, _)) = self.all.iter().find(|(_, peer)| peer.target == target) {
+        if let Some(id) = self.by_address.get(&address) {
             return Some(*id);
         }
         if self.bans.holds(&address, now) {
@@ -131,9 +134,16 @@ impl Peers {
                 peer.greeted && now < peer.heard_at + KEEP_GREETED && now + KEEP_GREETED > peer.not_before
             };
             let least = idle.min_by_key(|(_, peer)| (kept(peer), peer.heard_at)).map(|(id, _)| *id)?;
-            self.all.remove(&least);
+            self.remove(least);
         }
-        Some(self.add(target, false, now))
+        Some(self.add(Target::Address(address), false, now))
+    }
+
+    /// Forgets a peer that no connection exists with.
+    pub(super) fn remove(&mut self, id: PeerId) {
+        if let Some(Target::Address(address)) = self.all.remove(&id).map(|peer| peer.target) {
+            self.by_address.remove(&address);
+        }
     }
 
     pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {

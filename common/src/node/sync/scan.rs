@@ -51,7 +51,7 @@ impl<S: Store> Node<S> {
             let now = self.now.monotonic;
             let may_call = |peer: &Peer| peer.ask.is_closed() && self.peers.may_call_there(peer, now);
             let doubted = self.peers.all.iter().filter(|(_, peer)| {
-                may_call(peer) && peer.may_be_called(now) && peer.word.is_to_be_asked(now)
+                peer.word.is_to_be_asked(now) && peer.may_be_called(now) && may_call(peer)
             });
             let mut closed: Vec<PeerId> = doubted.map(|(id, _)| *id).collect();
             closed.extend(self.unfollowed_claims(may_call).into_iter().map(|(id, _)| id));
@@ -78,15 +78,16 @@ impl<S: Store> Node<S> {
         let mut followed: HashSet<BlockId> = young.map(|scan| scan.claim.status.tip).collect();
         followed.extend(called.filter_map(Peer::claim).map(|claim| claim.tip));
         let fetched_from = self.sync.fetch.as_ref().and_then(|fetch| fetch.peer);
-        self.peers
-            .all
-            .iter()
-            .filter(|(_, peer)| of(peer) && peer.may_be_scanned(now))
+        // What is cheap to tell comes first: a crowd says something all the time.
+        let better = self.peers.all.iter().filter(|(_, peer)| {
+            peer.claim().is_some_and(|claim| self.beats_tip(claim.work, &claim.tip))
+                && peer.may_be_scanned(now)
+        });
+        better
             .filter(|(id, _)| !self.sync.scans.contains_key(id) && fetched_from != Some(**id))
+            .filter(|(_, peer)| of(peer))
             .filter_map(|(id, peer)| peer.word.claim().map(|claim| (*id, claim)))
-            .filter(|(_, Claim { status, .. })| {
-                self.beats_tip(status.work, &status.tip) && !followed.contains(&status.tip)
-            })
+            .filter(|(_, claim)| !followed.contains(&claim.status.tip))
             .collect()
     }
 

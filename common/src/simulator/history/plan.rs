@@ -11,6 +11,7 @@ use crate::signature::{RsaVerifier, SignatureVerifier};
 use crate::simulator::byzantine::Malice;
 use crate::simulator::machine::{MachineId, Role};
 use crate::simulator::random::Random;
+use crate::simulator::report::ECHO_REACHES;
 use crate::simulator::signer::Signer;
 use crate::simulator::world::Weather;
 use crate::testing::StandIn;
@@ -55,6 +56,7 @@ impl Plan {
         let authorities = !real && random.below(100) < 15;
         let rules = some_rules(random, &keys, authorities.then_some(miners));
         let latency = Duration::from_millis(1 + random.below(150));
+        let crowd = count >= 200;
         let weather = Weather {
             latency: latency / 4..latency,
             loss: if random.happens(500) { random.below(300) } else { 0 },
@@ -63,7 +65,7 @@ impl Plan {
             writing: Duration::ZERO..Duration::from_millis(1 + random.below(300)),
             uplink: random.happens(200).then(|| 20_000 + random.below(1_000_000)),
             callers: if random.happens(200) { 4 + count / 2 } else { 128 },
-            echo_reaches: None,
+            echo_reaches: crowd.then_some(ECHO_REACHES),
         };
         let interval = Duration::from_millis(2_000 + random.below(8_000));
         let machines = some_machines(random, &rules, count, miners, interval);
@@ -73,7 +75,6 @@ impl Plan {
             cheats: place == 0 && random.happens(300),
             issued: Vec::new(),
         });
-        let crowd = count >= 200;
         Self {
             payers: payers.collect(),
             machines,

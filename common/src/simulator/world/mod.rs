@@ -69,7 +69,8 @@ pub(crate) struct Weather {
     pub(crate) uplink: Option<u64>,
     /// The most callers that a block server takes.
     pub(crate) callers: usize,
-    /// A status that others have sent already reaches this many machines, chosen by chance; see `report`.
+    /// A status that others have sent already reaches this many machines, chosen by chance; see `report`. Any status,
+    /// where nobody keeps account of who sent what.
     pub(crate) echo_reaches: Option<usize>,
 }
 
