@@ -24,6 +24,7 @@ pub mod consensus;
 pub mod difficulty;
 pub mod driver;
 pub mod encoding;
+pub mod failure;
 pub mod files;
 pub mod hash;
 pub mod key_store;

@@ -12,6 +12,7 @@ use common::block::{BlockHeader, Reward};
 use common::chain::ancestors_of;
 use common::consensus::Ancestors;
 use common::difficulty::{CompactTarget, Target};
+use common::failure::Failure;
 use common::files::Program;
 use common::hash::{BlockId, MerkleRoot};
 use common::node::Template;
@@ -55,7 +56,7 @@ pub fn bench(Loaded { settings, rules, .. }: &Loaded) -> Result<String, MinerErr
     show_progress("measuring all threads …");
     let threads = settings.mining_threads();
     let (rate, stop) = rate_of_search(threads, best)
-        .map_err(|source| MinerError::System { action: "start the search threads", source })?;
+        .map_err(|source| Failure::System { action: "start the search threads", source })?;
     show_progress("");
 
     // The portable one is the last.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
+use common::failure::Failure;
 use common::passphrase::Passphrases;
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, with_causes};
@@ -83,7 +84,7 @@ fn print(text: &str) -> Result<(), MinerError> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|source| MinerError::System { action: "print the result", source }),
+        written => written.map_err(|source| Failure::System { action: "print the result", source }.into()),
     }
 }
 

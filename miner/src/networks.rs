@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::difficulty::Work;
+use common::failure::Failure;
 use common::hash::NetworkId;
 use common::net::{Addresses, ClientDeadlines, ConnectError, Receiver, SessionError, connect};
 use common::rules::{DecodeRulesError, Rules, check_name};
@@ -223,7 +224,7 @@ fn listen_and_ask(settings: &Settings, seconds: u64) -> Result<Vec<Network>, Min
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| MinerError::System { action: "start listening", source })?;
+        .map_err(|source| Failure::System { action: "start listening", source })?;
     runtime.block_on(async {
         let receiver = Receiver::bind(&addresses, port)?;
         let heard = listen(receiver, Instant::now() + Duration::from_secs(seconds)).await;

@@ -9,6 +9,7 @@ use common::address::Address;
 use common::block::BlockHeader;
 use common::chain::Chain;
 use common::driver::{Driver, Sockets};
+use common::failure::Failure;
 use common::files::{self, FileLock, Program};
 use common::key_store::{KeyName, KeyStore, KeyStoreError};
 use common::keys::PrivateKey;
@@ -167,7 +168,7 @@ fn node_config(
 ) -> Result<NodeConfig, MinerError> {
     let random = || {
         getrandom::u64()
-            .map_err(|error| MinerError::System { action: "get random numbers", source: error.into() })
+            .map_err(|error| Failure::System { action: "get random numbers", source: error.into() })
     };
     Ok(NodeConfig {
         instance: random()?,
@@ -201,7 +202,7 @@ fn start_search(
         inputs.send(Input::Mined { template, nonce, seal });
     });
     Search::start(settings.mining_threads(), best_kernel(), found)
-        .map_err(|source| MinerError::System { action: "start the search threads", source })
+        .map_err(|source| Failure::System { action: "start the search threads", source }.into())
 }
 
 fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {

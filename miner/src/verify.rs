@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use common::chain::{self, VerifyError};
+use common::failure::Failure;
 use common::files::Program;
 use common::key_store::KeyStore;
 use common::rules::Rules;
@@ -25,7 +26,7 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
     let (keys, damaged_keys) = KeyStore::new(settings.data_dir.keys()).check()?;
     damaged_keys.iter().for_each(|damage| complain(&format!("damaged: {damage}")));
     let told = match store(&directory, &rules) {
-        Err(MinerError::Unsound { .. }) if repair => {
+        Err(MinerError::Failure(Failure::Unsound { .. })) if repair => {
             // No other miner works on it meanwhile.
             let _lock = run::lock(&directory, &rules.name)?;
             rebuild(&directory, &rules)?
@@ -33,7 +34,7 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
         told => told?,
     };
     if !damaged_keys.is_empty() {
-        return Err(MinerError::Unsound { what: "a key", place: settings.data_dir.keys() });
+        return Err(Failure::Unsound { what: "a key", place: settings.data_dir.keys() }.into());
     }
     Ok(format!("{told}Keys       sound: {keys}, in {}", settings.data_dir.keys().display()))
 }
@@ -46,7 +47,7 @@ fn store(directory: &Path, rules: &Arc<Rules>) -> Result<String, MinerError> {
         Ok(None) => Ok(format!("There is no chain in {} yet.\n", directory.display())),
         Err(VerifyError::Damaged(damages)) => {
             damages.iter().for_each(|damage| complain(&format!("damaged: {damage}")));
-            Err(MinerError::Unsound { what: "the chain", place: directory.to_owned() })
+            Err(Failure::Unsound { what: "the chain", place: directory.to_owned() }.into())
         }
         Err(VerifyError::Store(error)) => Err(error.into()),
     }

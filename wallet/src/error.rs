@@ -5,29 +5,18 @@ use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
-use common::chain::RepairError;
-use common::driver::DriverError;
-use common::files::{self, FilesError};
+use common::failure::{DISK, Failure, REFUSED, USAGE};
+use common::files::{FilesError, Program};
 use common::hash::TransactionId;
-use common::key_store::{KeyName, KeyStoreError};
-use common::net::BroadcastError;
-use common::passphrase::PassphraseError;
+use common::key_store::KeyName;
 use common::rules::MAX_DATA_BYTES;
-use common::settings::SettingsError;
-use common::store::StoreError;
-
-/// The exit code of an operation that was refused: nothing was changed.
-const REFUSED: u8 = 1;
-/// The exit code when what the user gave is malformed or unknown.
-const USAGE: u8 = 2;
-/// The exit code when the disk failed: full, not writable, broken.
-const DISK: u8 = 3;
 
 /// Why a command does not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalletError {
+    /// What every program may fail at.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
     #[error("the amount is 0: a payment moves at least 0.000001")]
@@ -56,14 +45,6 @@ pub enum WalletError {
         needed: Amount,
         missing: Amount,
     },
-    #[error(transparent)]
-    Keys(#[from] KeyStoreError),
-    #[error(transparent)]
-    Passphrase(#[from] PassphraseError),
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
     #[error("no miner of the network {network:?} was heard within {} s", within.as_secs())]
     NobodyHeard { network: String, within: Duration },
     #[error("miners of the network {network:?} are heard, but none gave its chain within {} s", within.as_secs())]
@@ -76,14 +57,6 @@ pub enum WalletError {
     PaymentExpired { id: TransactionId },
     #[error("the payment {id} is not made safely, and may be sent all the same: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-    #[error("{what} in {} is damaged", place.display())]
-    Unsound { what: &'static str, place: PathBuf },
-    #[error(transparent)]
-    Repair(#[from] RepairError),
-    #[error("cannot {action}: {source}")]
-    System { action: &'static str, source: std::io::Error },
 }
 
 /// What of a balance pending payments take up, as the rest of a sentence.
@@ -95,86 +68,48 @@ fn taken_up(balance: Amount, pending: Amount, payments: usize) -> String {
     }
 }
 
+impl<E> From<E> for WalletError
+where
+    Failure: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
+    }
+}
+
 impl WalletError {
     /// 2 when what the user gave is malformed or unknown, 3 when the disk failed, 1 for everything else that was
     /// refused or failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            _ if self.is_of_disk() => DISK,
-            Self::Settings(error) if error.is_about_input() => USAGE,
+            Self::Failure(failure) => failure.exit_code(),
             Self::UnknownAddress { .. }
             | Self::ZeroAmount
             | Self::TotalOverflows
             | Self::FeeTooLow { .. }
             | Self::DataTooLong { .. }
-            | Self::ValidTooLong { .. }
-            | Self::Keys(KeyStoreError::Unknown { .. }) => USAGE,
-            Self::Settings(_)
-            | Self::NeverSynced { .. }
+            | Self::ValidTooLong { .. } => USAGE,
+            Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
+            Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
-            | Self::Keys(_)
-            | Self::Passphrase(_)
-            | Self::Files(_)
-            | Self::Store(_)
             | Self::NobodyHeard { .. }
             | Self::NoChainGiven { .. }
             | Self::Interrupted
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
-            | Self::PaymentUncertain { .. }
-            | Self::Driver(_)
-            | Self::Unsound { .. }
-            | Self::Repair(_)
-            | Self::System { .. } => REFUSED,
-        }
-    }
-
-    fn is_of_disk(&self) -> bool {
-        match self {
-            Self::Files(error)
-            | Self::Keys(KeyStoreError::Files(error))
-            | Self::PaymentUncertain { source: error, .. } => error.is_of_disk(),
-            Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
-            Self::Repair(error) => error.is_of_disk(),
-            Self::System { source, .. } => files::is_of_disk(source),
-            _ => false,
+            | Self::PaymentUncertain { .. } => REFUSED,
         }
     }
 
     /// What the user can do now, where the sentence does not say it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::UnknownAddress { .. } | Self::Keys(KeyStoreError::Unknown { .. }) => {
+            Self::Failure(failure) => failure.hint(Program::Wallet),
+            Self::UnknownAddress { .. } => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
             }
-            Self::Keys(KeyStoreError::Passphrase(error)) | Self::Passphrase(error) => match error {
-                PassphraseError::NoTerminal => {
-                    Some("--passphrase-file FILE takes it from the first line of a file that is yours alone")
-                }
-                _ => None,
-            },
-            Self::Keys(KeyStoreError::EncryptedAlready { .. }) => {
-                Some("`wallet change-passphrase NAME` puts it under another passphrase")
-            }
-            Self::Keys(KeyStoreError::NotEncrypted { .. }) => {
-                Some("`wallet encrypt NAME` puts it under a passphrase")
-            }
-            Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. })
-            | Self::Driver(DriverError::Store(StoreError::Damaged { .. }))
-            | Self::Unsound { what: "the chain", .. } => Some(
-                "`wallet verify --repair` rebuilds the chain from what is sound; `wallet sync` fetches the rest, \
-                 and keys and payments are in other folders",
-            ),
-            Self::Unsound { .. } => Some("copy it back from where you have a copy of it"),
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is, before you pay again",
-            ),
-            _ if self.is_of_disk() => Some(files::DISK_HINT),
-            Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. })) => {
-                Some("another port: --set status_broadcast_port=…, the same on all machines of the network")
-            }
-            Self::Settings(SettingsError::UnknownNetwork { .. }) => Some(
-                "`miner networks` lists the networks that are heard, `miner networks --join NAME` keeps one",
             ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(

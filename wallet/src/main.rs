@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use common::failure::Failure;
 use common::passphrase::Passphrases;
 use common::process::hide_memory;
 use common::settings::{Loaded, environment};
@@ -97,7 +98,7 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);
             // It must not look like a refusal.
-            print_result(&sent.id.to_string()).map_err(|source| WalletError::System {
+            print_result(&sent.id.to_string()).map_err(|source| Failure::System {
                 action: "print the payment's id, although the payment is made",
                 source,
             })?;
@@ -119,5 +120,5 @@ fn run(cli: Cli) -> Result<(), WalletError> {
 
 fn print(result: &str) -> Result<(), WalletError> {
     let printed = print_result(result).map(|_| ());
-    printed.map_err(|source| WalletError::System { action: "print the result", source })
+    printed.map_err(|source| Failure::System { action: "print the result", source }.into())
 }

@@ -22,6 +22,7 @@ pub fn decrypt<S: Store>(
 
 #[cfg(test)]
 mod tests {
+    use common::failure::Failure;
     use common::key_store::KeyStoreError;
 
     use super::*;
@@ -33,7 +34,7 @@ mod tests {
         let (name, party) = ("alice".parse().unwrap(), "alice".parse().unwrap());
         let before = std::fs::read(scene.wallet.keys.path(&name)).unwrap();
         let refused = decrypt(&scene.wallet, &party, &no_passphrase()).unwrap_err();
-        assert!(matches!(refused, WalletError::Keys(KeyStoreError::NotEncrypted { .. })));
+        assert!(matches!(refused, WalletError::Failure(Failure::Keys(KeyStoreError::NotEncrypted { .. }))));
         assert!(refused.hint().is_some_and(|hint| hint.contains("wallet encrypt")));
         scene.wallet.keys.encrypt(&name, &passphrase("two words")).unwrap();
         assert!(decrypt(&scene.wallet, &party, &passphrase("two")).is_err());

@@ -72,6 +72,7 @@ pub fn tell_of_other_names(name: &KeyName, rewritten: &Rewritten, notes: &mut No
 
 #[cfg(test)]
 mod tests {
+    use common::failure::Failure;
     use common::key_store::KeyStoreError;
 
     use super::*;
@@ -112,7 +113,7 @@ mod tests {
 
         let again =
             encrypt(&scene.wallet, Some(&party(&address)), &no_passphrase(), &mut ignore).unwrap_err();
-        assert!(matches!(again, WalletError::Keys(KeyStoreError::EncryptedAlready { .. })));
+        assert!(matches!(again, WalletError::Failure(Failure::Keys(KeyStoreError::EncryptedAlready { .. }))));
         assert!(again.hint().is_some_and(|hint| hint.contains("change-passphrase")));
     }
 

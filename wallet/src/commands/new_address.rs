@@ -39,6 +39,7 @@ pub fn new_address<S: Store>(
 
 #[cfg(test)]
 mod tests {
+    use common::failure::Failure;
     use common::key_store::KeyStoreError;
 
     use super::*;
@@ -57,7 +58,7 @@ mod tests {
         assert!(chain.store().read(|reader| reader.watched()).unwrap().contains(&address));
 
         let again = new_address(&scene.wallet, &name, None, &mut ignore).unwrap_err();
-        assert!(matches!(again, WalletError::Keys(KeyStoreError::Exists { .. })));
+        assert!(matches!(again, WalletError::Failure(Failure::Keys(KeyStoreError::Exists { .. }))));
         assert_eq!(again.exit_code(), 1);
         assert_eq!(scene.wallet.keys.find(&name).unwrap(), address);
     }

@@ -122,6 +122,7 @@ fn valid_until(tip: Option<&Tip>, valid_for: Option<u32>) -> Result<u32, WalletE
 #[cfg(test)]
 mod tests {
     use common::consensus::check_transaction;
+    use common::failure::Failure;
     use common::key_store::KeyStoreError;
     use common::signature::RsaVerifier;
 
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         for (from, to) in [("nobody", "bob"), ("alice", "nobody")] {
             let error = refusal(&scene, &scene.request(from, "1", to, "0"));
-            assert!(matches!(error, WalletError::Keys(KeyStoreError::Unknown { .. })));
+            assert!(matches!(error, WalletError::Failure(Failure::Keys(KeyStoreError::Unknown { .. }))));
             assert_eq!(error.exit_code(), 2);
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::chain::Chain;
 use common::driver::{Driver, Sockets};
+use common::failure::Failure;
 use common::files::Program;
 use common::hash::TransactionId;
 use common::key_store::KeyStore;
@@ -86,5 +87,5 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
 
 fn random() -> Result<u64, WalletError> {
     getrandom::u64()
-        .map_err(|error| WalletError::System { action: "get random numbers", source: error.into() })
+        .map_err(|error| Failure::System { action: "get random numbers", source: error.into() }.into())
 }

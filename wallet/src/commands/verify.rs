@@ -6,6 +6,7 @@ use std::sync::Arc;
 use common::address::Address;
 use common::chain::{self, VerifyError};
 use common::consensus::check_transaction;
+use common::failure::Failure;
 use common::files::Program;
 use common::key_store::KeyStore;
 use common::rules::Rules;
@@ -31,17 +32,17 @@ pub fn verify(parameters: &Loaded, repair: bool, notes: &mut Notes) -> Result<St
     }
     let rules = Arc::new(rules.clone());
     let told = match store(&directory, &rules, notes) {
-        Err(WalletError::Unsound { .. }) if repair => {
+        Err(WalletError::Failure(Failure::Unsound { .. })) if repair => {
             let own: Vec<Address> = keys.list()?.into_iter().filter_map(|key| key.address.ok()).collect();
             rebuild(&directory, &rules, &own, notes)?
         }
         told => told?,
     };
     if !damaged_keys.is_empty() {
-        return Err(WalletError::Unsound { what: "a key", place: data.keys() });
+        return Err(Failure::Unsound { what: "a key", place: data.keys() }.into());
     }
     if !damaged_payments.is_empty() {
-        return Err(WalletError::Unsound { what: "a payment", place: outbox });
+        return Err(Failure::Unsound { what: "a payment", place: outbox }.into());
     }
     Ok(format!(
         "{told}Keys       sound: {sound_keys}, in {}\nOutbox     sound: {sound_payments} payments, in {}",
@@ -71,7 +72,7 @@ fn store(directory: &Path, rules: &Arc<Rules>, notes: &mut Notes) -> Result<Stri
         Ok(None) => Ok(format!("There is no chain in {} yet.\n", directory.display())),
         Err(VerifyError::Damaged(damages)) => {
             damages.iter().for_each(|damage| notes(&format!("damaged: {damage}")));
-            Err(WalletError::Unsound { what: "the chain", place: directory.to_owned() })
+            Err(Failure::Unsound { what: "the chain", place: directory.to_owned() }.into())
         }
         Err(VerifyError::Store(error)) => Err(error.into()),
     }

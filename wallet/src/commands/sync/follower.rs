@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::address::Address;
 use common::chain::Chain;
 use common::driver::{Command, Program};
+use common::failure::Failure;
 use common::hash::{BlockId, TransactionId};
 use common::key_store::KeyStore;
 use common::node::{Node, Notice, Now};
@@ -153,7 +154,7 @@ impl<'a> Follower<'a> {
             // Without an end of its own it would go on for nobody. What has one was asked for more than to print.
             Ok(Audience::Gone) => self.done |= self.until == Until::Interrupted,
             Err(source) => {
-                self.failed = Some(WalletError::System { action: "print what happens", source });
+                self.failed = Some(Failure::System { action: "print what happens", source }.into());
             }
         }
     }

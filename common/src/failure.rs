@@ -1,0 +1,156 @@
+//! What every program may fail at, the exit code that it ends with then, and what its user can do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::chain::RepairError;
+use crate::driver::DriverError;
+use crate::files::{self, FilesError, Program};
+use crate::key_store::KeyStoreError;
+use crate::net::{AddressError, BroadcastError};
+use crate::passphrase::PassphraseError;
+use crate::settings::SettingsError;
+use crate::store::StoreError;
+
+/// The exit code of an operation that was refused or failed.
+pub const REFUSED: u8 = 1;
+/// The exit code when what the user gave is malformed or unknown.
+pub const USAGE: u8 = 2;
+/// The exit code when the disk failed: full, not writable, broken.
+pub const DISK: u8 = 3;
+
+/// Why a program cannot do what was asked, for reasons that all programs share.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Flags, variables, files of settings and rules.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Keys and their files.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// A passphrase that is asked for.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// Files and directories.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The chain's database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The event loop.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The sockets for broadcasts.
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
+    /// An address that was named.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A damaged chain could not be rebuilt.
+    #[error(transparent)]
+    Repair(#[from] RepairError),
+    /// What was verified is damaged.
+    #[error("{what} in {} is damaged", place.display())]
+    Unsound {
+        /// With its article.
+        what: &'static str,
+        /// Where it lies.
+        place: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot {action}: {source}")]
+    System {
+        /// What was tried: a verb and its object.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// [`DISK`] when the disk failed, [`USAGE`] when what the user gave is malformed or unknown, [`REFUSED`] for
+    /// everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            _ if self.is_of_disk() => DISK,
+            Self::Settings(error) if error.is_about_input() => USAGE,
+            Self::Keys(KeyStoreError::Unknown { .. }) => USAGE,
+            _ => REFUSED,
+        }
+    }
+
+    fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
+            Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
+            Self::Repair(error) => error.is_of_disk(),
+            Self::System { source, .. } => files::is_of_disk(source),
+            _ => false,
+        }
+    }
+
+    /// What the user of this program can do now, where the sentence does not say it.
+    pub fn hint(&self, program: Program) -> Option<&'static str> {
+        Some(match (self, program) {
+            (Self::Settings(SettingsError::UnknownNetwork { .. }), _) => {
+                "`miner networks` lists the networks that are heard, `miner networks --join NAME` keeps one"
+            }
+            (
+                Self::Keys(KeyStoreError::Passphrase(PassphraseError::NoTerminal))
+                | Self::Passphrase(PassphraseError::NoTerminal),
+                program,
+            ) => match program {
+                Program::Miner => {
+                    "on this network blocks are sealed with the key; --passphrase-file FILE takes its passphrase from \
+                     the first line of a file that is yours alone, and --no-mine needs none"
+                }
+                Program::Wallet => {
+                    "--passphrase-file FILE takes it from the first line of a file that is yours alone"
+                }
+            },
+            (Self::Keys(KeyStoreError::Unknown { .. }), _) => {
+                "`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one"
+            }
+            (Self::Keys(KeyStoreError::EncryptedAlready { .. }), _) => {
+                "`wallet change-passphrase NAME` puts it under another passphrase"
+            }
+            (Self::Keys(KeyStoreError::NotEncrypted { .. }), _) => {
+                "`wallet encrypt NAME` puts it under a passphrase"
+            }
+            (
+                Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. })
+                | Self::Driver(DriverError::Store(StoreError::Damaged { .. }))
+                | Self::Unsound { what: "the chain", .. },
+                program,
+            ) => match program {
+                Program::Miner => {
+                    "`miner verify --repair` rebuilds the chain from what is sound; the rest comes from other \
+                     miners, and keys and payments are in other folders"
+                }
+                Program::Wallet => {
+                    "`wallet verify --repair` rebuilds the chain from what is sound; `wallet sync` fetches the rest, \
+                     and keys and payments are in other folders"
+                }
+            },
+            (Self::Unsound { .. }, _) => "copy it back from where you have a copy of it",
+            _ if self.is_of_disk() => files::DISK_HINT,
+            (
+                Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. }))
+                | Self::Broadcast(BroadcastError::Bind { .. }),
+                program,
+            ) => match program {
+                Program::Miner => {
+                    "other ports: --set status_broadcast_port=… and --set transaction_port=…, the same on all \
+                     machines of the network"
+                }
+                Program::Wallet => {
+                    "another port: --set status_broadcast_port=…, the same on all machines of the network"
+                }
+            },
+            (Self::Driver(DriverError::Listen(_)), _) => {
+                "another port for blocks: --set block_server_port=…, or 0 for any that is free"
+            }
+            _ => return None,
+        })
+    }
+}
