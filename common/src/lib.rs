@@ -9,7 +9,7 @@
 //! 4. state: [`files`], [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
 //!    [`driver`] (the event loop that joins the two);
-//! 6. for the programs' edges: [`settings`], [`passphrase`], [`key_store`], [`process`], [`text`].
+//! 6. for the programs' edges: [`settings`], [`passphrase`], [`key_store`], [`process`], [`text`], [`failure`].
 //!
 //! What every byte means is written in [`protocol`].
 //!
