@@ -1,5 +1,6 @@
 //! Tests of the node: scenes in the simulator's world ([`harness`]), and its parts by themselves.
 
+mod blame;
 mod faults;
 mod harness;
 mod limits;
