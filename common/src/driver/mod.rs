@@ -64,9 +64,12 @@ pub enum DriverError {
     /// The store failed: the node must not go on.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A thread panicked whose answer the node waits for.
-    #[error("a defect of this program ended a check of signatures; what is stored is intact")]
-    CheckPanicked,
+    /// A thread or task panicked that the node cannot do without.
+    #[error("a defect of this program ended {part}; what is stored is intact")]
+    Panicked {
+        /// What it was doing.
+        part: &'static str,
+    },
 }
 
 /// Which sockets to open.
@@ -245,9 +248,10 @@ impl Driver {
         let guard = runtime.enter();
         // The first hears statuses, the second payments.
         for (receiver, heard) in receivers.into_iter().zip([&statuses_to, &heard_to]) {
-            tokio::spawn(receive(receiver, network, heard.clone(), dropped.clone()));
+            let receiving = receive(receiver, network, heard.clone(), dropped.clone());
+            spawn_vital(&events, "the reading of datagrams", receiving);
         }
-        tokio::spawn(broadcast(broadcaster, to_send));
+        spawn_vital(&events, "the sending of datagrams", broadcast(broadcaster, to_send));
         let server = listener.map(|listener| {
             let limits = ServerLimits::of(most_callers(sockets.max_connections, most_descriptors()));
             listener.serve(Arc::new(ChainService::new(&node, events.clone(), dropped.clone())), limits)
@@ -436,6 +440,22 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
         // Everything that is broadcast is broadcast again: one that finds no room is no loss.
         let _ = self.datagrams.try_send((bytes, port));
     }
+}
+
+/// Starts a task without which the node would be deaf or mute, and nobody would know: that it panics ends the loop with
+/// an error. The tasks of connections need none of this: the node has a deadline for whatever it asks of a peer.
+fn spawn_vital(
+    events: &mpsc::Sender<Event>,
+    part: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let (events, task) = (events.clone(), tokio::spawn(task));
+    tokio::spawn(async move {
+        if task.await.is_err_and(|ended| ended.is_panic()) {
+            // A loop that has ended need not be told.
+            let _ = events.send(Event::Failed(DriverError::Panicked { part })).await;
+        }
+    });
 }
 
 /// Moves datagrams from a socket to the loop, and decodes them on the way.

@@ -191,8 +191,20 @@ fn a_check_that_panics_ends_the_loop_with_an_error() {
     assert!(inputs.send(Input::Announcement { from, announcement }));
     let outcome = driver.run(node(&rules, Defective, now), &mut Until(PATIENCE));
     let error = outcome.expect_err("the check panicked");
-    assert!(matches!(error, DriverError::CheckPanicked), "{error}");
-    assert!(error.to_string().contains("a defect of this program"), "{error}");
+    assert!(matches!(error, DriverError::Panicked { .. }), "{error}");
+    assert!(error.to_string().contains("a defect of this program ended a check"), "{error}");
+}
+
+/// The node would go on without ever hearing anything.
+#[tokio::test]
+async fn a_task_that_panics_without_which_the_node_is_deaf_ends_the_loop() {
+    let (events, mut inbox) = mpsc::channel(1);
+    spawn_vital(&events, "a task that ends well", async {});
+    spawn_vital(&events, "a task", async { panic!("a defect, as this test wants it") });
+    drop(events);
+    let event = inbox.recv().await;
+    assert!(matches!(event, Some(Event::Failed(DriverError::Panicked { part: "a task" }))));
+    assert!(inbox.recv().await.is_none());
 }
 
 #[test]
@@ -205,7 +217,7 @@ fn every_check_is_answered_also_after_some_have_panicked() {
     (0..many).for_each(|number| workers.check(job(&branch, &checker, number)));
     for _ in 0..many {
         let answer = answers.blocking_recv();
-        assert!(matches!(answer, Some(Event::Failed(DriverError::CheckPanicked))));
+        assert!(matches!(answer, Some(Event::Failed(DriverError::Panicked { .. }))));
     }
     let sound = Checker { verifier: Arc::new(StandIn), ..checker };
     let workers = Workers::start(sound.clone(), results).unwrap();

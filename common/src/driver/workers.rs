@@ -45,7 +45,7 @@ fn work(checker: &Checker, results: &tokio::sync::mpsc::Sender<Event>, waiting: 
         let result = catch_unwind(AssertUnwindSafe(|| job.run(checker)));
         let event = match result {
             Ok(checked) => Event::Input(Input::Checked(checked)),
-            Err(_) => Event::Failed(DriverError::CheckPanicked),
+            Err(_) => Event::Failed(DriverError::Panicked { part: "a check of signatures" }),
         };
         if results.blocking_send(event).is_err() {
             return;

@@ -4,8 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
@@ -30,9 +30,9 @@ pub(super) struct Environment {
     map: RwLock<Map>,
     /// Whether all pages were checked, by this process, since it opened them.
     checked: AtomicBool,
-    /// What the system said when a write failed; 0: none has. What it was told to make safe then may be lost although it
-    /// says so the next time it is asked, so nothing more is written.
-    write_error: AtomicI32,
+    /// What the system said when a write first failed. What it was told to make safe then may be lost although it says
+    /// the next time it is asked that all is well, so nothing more is written.
+    write_error: OnceLock<i32>,
     /// Held from before a write begins until it is known what came of it.
     turn: Mutex<()>,
 }
@@ -136,7 +136,7 @@ impl Environment {
             directory: directory.to_owned(),
             map: RwLock::new(Map::Usable),
             checked: AtomicBool::new(false),
-            write_error: AtomicI32::new(0),
+            write_error: OnceLock::new(),
             turn: Mutex::new(()),
         };
         environment.check_pages(check)?;
@@ -209,7 +209,7 @@ impl Environment {
     /// written to.
     pub(super) fn begin_write(&self) -> Result<(WriteGuard<'_>, RwTxn<'_>), StoreError> {
         let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.write_error.load(Ordering::Relaxed) != 0 {
+        if self.write_error.get().is_some() {
             return Err(self.refused());
         }
         if !self.checked.load(Ordering::Relaxed) {
@@ -221,18 +221,15 @@ impl Environment {
 
     /// What is said of everything that is asked after a write failed.
     fn refused(&self) -> StoreError {
-        let error = match self.write_error.load(Ordering::Relaxed) {
-            // LMDB knows, and does not say which it was.
-            0 => INPUT_OUTPUT_ERROR,
-            error => error,
-        };
-        self.failed(heed::Error::Io(io::Error::from_raw_os_error(error)))
+        // Where none was noted LMDB knows, and does not say which it was.
+        let error = self.write_error.get().unwrap_or(&INPUT_OUTPUT_ERROR);
+        self.failed(heed::Error::Io(io::Error::from_raw_os_error(*error)))
     }
 
     /// The sentence for a write that failed. If it was the disk that failed, it was the last.
     pub(super) fn write_failed(&self, error: heed::Error) -> StoreError {
         if let heed::Error::Io(source) = &error {
-            self.write_error.store(source.raw_os_error().unwrap_or(0), Ordering::Relaxed);
+            self.write_error.get_or_init(|| source.raw_os_error().unwrap_or(INPUT_OUTPUT_ERROR));
         }
         self.failed(error)
     }

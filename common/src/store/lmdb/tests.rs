@@ -604,20 +604,35 @@ fn a_large_store_that_is_sound_can_be_written_to() {
 /// A disk that failed to make something safe may say the next time that it is, although it was lost.
 #[test]
 fn nothing_is_written_after_the_disk_has_refused_a_write() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
     let (no_room, broken) = (28, 5);
-    let error = |number| heed::Error::Io(std::io::Error::from_raw_os_error(number));
-    for number in [no_room, broken] {
-        let told = store.0.environment.write_failed(error(number)).to_string();
+    // The last is an error without a number of the system's.
+    for (refusal, number) in [
+        (std::io::Error::from_raw_os_error(no_room), no_room),
+        (std::io::Error::from_raw_os_error(broken), broken),
+        (std::io::ErrorKind::Other.into(), broken),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        store.0.environment.write_failed(heed::Error::Io(refusal));
         let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
         assert!(refused.is_of_disk());
-        // How much room there is changes meanwhile.
-        let sentence = |text: &str| text.split(';').next().map(str::to_owned);
-        assert_eq!(sentence(&refused.to_string()), sentence(&told));
+        let StoreError::Io { source, .. } = refused else { panic!("{refused}") };
+        assert_eq!(source.raw_os_error(), Some(number));
+        assert_eq!(read(&store, |reader| reader.watched()), []);
+        drop(store);
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        write(&store, |writer| writer.watch(&address(1)));
     }
-    assert_eq!(read(&store, |reader| reader.watched()), []);
-    drop(store);
+}
+
+/// What it says of the write that failed first is what is wrong; what follows, may follow from it.
+#[test]
+fn it_is_the_first_refusal_that_a_store_tells_of() {
+    let directory = tempfile::tempdir().unwrap();
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
-    write(&store, |writer| writer.watch(&address(1)));
+    for number in [28, 5] {
+        store.0.environment.write_failed(heed::Error::Io(std::io::Error::from_raw_os_error(number)));
+    }
+    let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
+    assert!(matches!(refused, StoreError::Io { source, .. } if source.raw_os_error() == Some(28)));
 }
