@@ -1,6 +1,6 @@
 //! `wallet encrypt NAME`: puts a key under a passphrase.
 
-use common::key_store::{KeyName, Rewritten};
+use common::key_store::{KeyName, KeyStoreError, Rewritten};
 use common::passphrase::Passphrases;
 use common::store::Store;
 
@@ -38,13 +38,47 @@ pub fn encrypt<S: Store>(
         names => format!("{} keys", names.len()),
     };
     let passphrase = Passphrases::Known(passphrases.get_new(&what)?);
-    for name in &names {
-        let rewritten = wallet.keys.encrypt(name, &passphrase)?;
-        // At once, so that a failure of the next one leaves no doubt.
-        notes(&format!("{name} is encrypted, in {}.", rewritten.path.display()));
-        tell_of_other_names(name, &rewritten, notes);
+    match encrypt_each(wallet, &names, &passphrase, notes) {
+        (_, None) => Ok(format!("{what} encrypted. {REMEMBER_IT}")),
+        (encrypted, Some(refusal)) => {
+            if encrypted > 0 {
+                notes(REMEMBER_IT);
+            }
+            Err(refusal.into())
+        }
     }
-    Ok(format!("{what} encrypted. {REMEMBER_IT}"))
+}
+
+/// Encrypts these keys; one that is refused keeps none of the others from it. Gives how many are encrypted now, and the
+/// last refusal; those before it are told of.
+fn encrypt_each<S: Store>(
+    wallet: &Wallet<S>,
+    names: &[KeyName],
+    passphrase: &Passphrases,
+    notes: &mut Notes,
+) -> (usize, Option<KeyStoreError>) {
+    let (mut encrypted, mut refusal) = (0, None);
+    for name in names {
+        match wallet.keys.encrypt(name, passphrase) {
+            Ok(rewritten) => {
+                encrypted += 1;
+                // At once, so that a failure of the next one leaves no doubt.
+                notes(&format!("{name} is encrypted, in {}.", rewritten.path.display()));
+                tell_of_other_names(name, &rewritten, notes);
+            }
+            Err(error) => {
+                // What the disk or the directory refuses for one key it refuses for all.
+                let is_of_all = matches!(error, KeyStoreError::Files(_));
+                if let Some(earlier) = refusal.replace(error) {
+                    notes(&format!("error: {earlier}"));
+                }
+                if is_of_all {
+                    break;
+                }
+            }
+        }
+    }
+    (encrypted, refusal)
 }
 
 /// The keys that are whole and not encrypted; of the others those that are not whole are told of.
@@ -73,7 +107,8 @@ pub fn tell_of_other_names(name: &KeyName, rewritten: &Rewritten, notes: &mut No
 #[cfg(test)]
 mod tests {
     use common::failure::Failure;
-    use common::key_store::KeyStoreError;
+    use common::files::create_new;
+    use common::key_store::MAX_KEY_FILE_BYTES;
 
     use super::*;
     use crate::commands::list_addresses::list_addresses;
@@ -134,6 +169,28 @@ mod tests {
         assert!(opens("alice", "one") && opens("bob", "other") && !opens("bob", "one"));
         let shown = encrypt(&scene.wallet, None, &no_passphrase(), &mut ignore).unwrap();
         assert!(shown.starts_with("There is no key"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_is_refused_keeps_none_of_the_others_from_being_encrypted() {
+        let scene = Scene::new();
+        // With so much beside them these two do not fit into their files once they are encrypted.
+        let path = |name: &str| scene.wallet.keys.path(&name.parse().unwrap());
+        let mut crowded = std::fs::read(path("bob")).unwrap();
+        crowded.resize(MAX_KEY_FILE_BYTES as usize, b'\n');
+        std::fs::write(path("bob"), &crowded).unwrap();
+        create_new(&path("Ann"), &crowded).unwrap();
+        let mut notes = Vec::new();
+        let refused =
+            encrypt(&scene.wallet, None, &passphrase("one"), &mut |note| notes.push(note.to_owned()))
+                .unwrap_err();
+        assert!(refused.to_string().contains("bob.pem would take more than"), "{refused}");
+        let is_encrypted = |name: &str| scene.wallet.keys.is_encrypted(&name.parse().unwrap()).unwrap();
+        assert_eq!(["Ann", "alice", "bob"].map(is_encrypted), [false, true, false]);
+        assert!(notes[0].starts_with("alice is encrypted, in "), "{notes:?}");
+        assert!(notes[1].starts_with("error: ") && notes[1].contains("Ann.pem would take"), "{notes:?}");
+        assert!(notes[2].contains("Nobody can recover it"), "{notes:?}");
+        assert_eq!(notes.len(), 3);
     }
 
     #[test]
