@@ -57,6 +57,12 @@ pub enum Failure {
         /// Where it lies.
         place: PathBuf,
     },
+    /// Some keys cannot be used; what to do about each was said of each.
+    #[error("not every key in {} can be used", place.display())]
+    UnusableKeys {
+        /// Where they lie.
+        place: PathBuf,
+    },
     /// The system refused.
     #[error("cannot {action}: {source}")]
     System {

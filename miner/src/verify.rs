@@ -23,8 +23,8 @@ const TOLD_EVERY: u64 = 100;
 pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<String, MinerError> {
     let directory = settings.data_dir.program(Program::Miner, &rules.name, &rules.network_id());
     let rules = Arc::new(rules.clone());
-    let (keys, damaged_keys) = KeyStore::new(settings.data_dir.keys()).check()?;
-    damaged_keys.iter().for_each(|damage| complain(&format!("damaged: {damage}")));
+    let (keys, unusable_keys) = KeyStore::new(settings.data_dir.keys()).check()?;
+    unusable_keys.iter().for_each(|reason| complain(&format!("unusable: {reason}")));
     let told = match store(&directory, &rules) {
         Err(MinerError::Failure(Failure::Unsound { .. })) if repair => {
             // No other miner works on it meanwhile.
@@ -33,8 +33,9 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
         }
         told => told?,
     };
-    if !damaged_keys.is_empty() {
-        return Err(Failure::Unsound { what: "a key", place: settings.data_dir.keys() }.into());
+    if !unusable_keys.is_empty() {
+        complain(told.trim_end());
+        return Err(Failure::UnusableKeys { place: settings.data_dir.keys() }.into());
     }
     Ok(format!("{told}Keys       sound: {keys}, in {}", settings.data_dir.keys().display()))
 }

@@ -24,12 +24,11 @@ pub fn verify(parameters: &Loaded, repair: bool, notes: &mut Notes) -> Result<St
     let (data, network) = (&settings.data_dir, rules.network_id());
     let directory = data.program(Program::Wallet, &rules.name, &network);
     let keys = KeyStore::new(data.keys());
-    let (sound_keys, damaged_keys) = keys.check()?;
+    let (sound_keys, unusable_keys) = keys.check()?;
     let outbox = data.outbox(&rules.name, &network);
     let (sound_payments, damaged_payments) = payments(&Outbox::new(&outbox), rules)?;
-    for damage in damaged_keys.iter().chain(&damaged_payments) {
-        notes(&format!("damaged: {damage}"));
-    }
+    unusable_keys.iter().for_each(|reason| notes(&format!("unusable: {reason}")));
+    damaged_payments.iter().for_each(|damage| notes(&format!("damaged: {damage}")));
     let rules = Arc::new(rules.clone());
     let told = match store(&directory, &rules, notes) {
         Err(WalletError::Failure(Failure::Unsound { .. })) if repair => {
@@ -38,8 +37,11 @@ pub fn verify(parameters: &Loaded, repair: bool, notes: &mut Notes) -> Result<St
         }
         told => told?,
     };
-    if !damaged_keys.is_empty() {
-        return Err(Failure::Unsound { what: "a key", place: data.keys() }.into());
+    if !(unusable_keys.is_empty() && damaged_payments.is_empty()) {
+        notes(told.trim_end());
+    }
+    if !unusable_keys.is_empty() {
+        return Err(Failure::UnusableKeys { place: data.keys() }.into());
     }
     if !damaged_payments.is_empty() {
         return Err(Failure::Unsound { what: "a payment", place: outbox }.into());

@@ -1,6 +1,7 @@
 //! Keys under passphrases: what users do with them, on terminals and without, and what crashes do.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use common::amount::Amount;
@@ -73,6 +74,29 @@ fn encrypted_keys_are_paid_mined_for_and_spent_from() {
     assert!(damaged.stderr.contains("is damaged") && !damaged.stderr.contains("passphrase"), "{damaged:?}");
 }
 
+/// It told the owner of a key that OpenSSL had encrypted that the key was damaged, and to copy it back.
+#[test]
+fn verify_says_of_each_key_that_cannot_be_used_what_to_do_about_it() {
+    let network = Network::new();
+    let home = network.home("alice");
+    for name in ["alice", "bob", "carol"] {
+        home.wallet(&["new-address", name]);
+    }
+    fs::write(key_file(&home, "bob"), "no key").expect("there is room");
+    fs::set_permissions(key_file(&home, "carol"), PermissionsExt::from_mode(0o644)).expect("it is ours");
+    for ended in [home.try_wallet(&["verify"]), home.start_miner(&["verify"]).end()] {
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let told: Vec<&str> = ended.stderr.lines().collect();
+        assert!(
+            told[0].starts_with("unusable: ") && told[0].ends_with("restore it from a backup"),
+            "{told:?}"
+        );
+        assert!(told[1].starts_with("unusable: ") && told[1].contains("chmod 600"), "{told:?}");
+        assert!(told[2].starts_with("There is no chain in "), "{told:?}");
+        assert!(told[3].starts_with("error: not every key in ") && told.len() == 4, "{told:?}");
+    }
+}
+
 #[test]
 fn without_a_terminal_a_command_says_what_to_do() {
     let network = Network::new();
@@ -94,7 +118,7 @@ fn without_a_terminal_a_command_says_what_to_do() {
         );
         assert!(!is_encrypted(&home, "alice"));
     }
-    fs::set_permissions(&right, std::os::unix::fs::PermissionsExt::from_mode(0o644)).expect("it is ours");
+    fs::set_permissions(&right, PermissionsExt::from_mode(0o644)).expect("it is ours");
     let refused = home.try_wallet(&["encrypt", "alice", "--passphrase-file", &right]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(
