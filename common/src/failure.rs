@@ -1,5 +1,6 @@
 //! What every program may fail at, the exit code that it ends with then, and what its user can do.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -50,10 +51,10 @@ pub enum Failure {
     #[error(transparent)]
     Repair(#[from] RepairError),
     /// What was verified is damaged.
-    #[error("{what} in {} is damaged", place.display())]
+    #[error("{part} in {} is damaged", place.display())]
     Unsound {
-        /// With its article.
-        what: &'static str,
+        /// What of it.
+        part: Part,
         /// Where it lies.
         place: PathBuf,
     },
@@ -73,6 +74,24 @@ pub enum Failure {
     },
 }
 
+/// What may be found damaged as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The database of blocks.
+    Chain,
+    /// A payment that waits in the outbox.
+    Payment,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Chain => "the chain",
+            Self::Payment => "a payment",
+        })
+    }
+}
+
 impl Failure {
     /// [`DISK`] when the disk failed, [`USAGE`] when what the user gave is malformed or unknown, [`REFUSED`] for
     /// everything else.
@@ -90,6 +109,7 @@ impl Failure {
             Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
+            Self::Settings(SettingsError::Files(error)) => error.is_of_disk(),
             Self::System { source, .. } => files::is_of_disk(source),
             _ => false,
         }
@@ -126,7 +146,7 @@ impl Failure {
             (
                 Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. })
                 | Self::Driver(DriverError::Store(StoreError::Damaged { .. }))
-                | Self::Unsound { what: "the chain", .. },
+                | Self::Unsound { part: Part::Chain, .. },
                 program,
             ) => match program {
                 Program::Miner => {

@@ -9,7 +9,8 @@
 //! 4. state: [`files`], [`store`], [`chain`];
 //! 5. the network: [`wire`] (bytes), [`node`] (decisions, without sockets or clocks), [`net`] (sockets),
 //!    [`driver`] (the event loop that joins the two);
-//! 6. for the programs' edges: [`settings`], [`passphrase`], [`key_store`], [`process`], [`text`], [`failure`].
+//! 6. for the programs' edges: [`settings`], [`passphrase`], [`key_store`], [`process`], [`text`], [`failure`],
+//!    [`verification`].
 //!
 //! What every byte means is written in [`protocol`].
 //!
@@ -50,4 +51,5 @@ pub(crate) mod testing;
 pub mod text;
 pub mod time;
 pub mod transaction;
+pub mod verification;
 pub mod wire;

@@ -19,6 +19,7 @@ use common::node::Template;
 use common::rules::Rules;
 use common::settings::{Loaded, Settings};
 use common::store::{LmdbStore, Store};
+use common::text::count;
 use common::time::{Height, Timestamp};
 use miner::search::{Kernel, Puzzle, Search, best_kernel, kernels};
 use tabled::settings::object::Columns;
@@ -73,7 +74,7 @@ pub fn bench(Loaded { settings, rules, .. }: &Loaded) -> Result<String, MinerErr
     Ok(format!(
         "{table}\nmining with {}: {}; stopped within {:.2} ms\na block at the present difficulty of {}, {}, takes \
          {expected} on average, alone",
-        words::count(threads, "thread"),
+        count(threads, "thread"),
         words::hash_rate(rate),
         stop.as_secs_f64() * 1e3,
         rules.name,

@@ -10,6 +10,7 @@ use common::chain::TipChange;
 use common::hash::BlockId;
 use common::node::{Idle, Notice, Source, Template};
 use common::rules::Rules;
+use common::text::count;
 use common::time::{Height, Timestamp};
 use tracing::{debug, info, warn};
 
@@ -111,7 +112,7 @@ impl Journal {
         info!(
             "mining block {} with {}: {}, {}, a block in about {} at this rate",
             template.header.height,
-            words::count(template.transactions.len(), "payment"),
+            count(template.transactions.len(), "payment"),
             words::hash_rate(rate),
             words::difficulty(template.header.bits),
             words::seconds(seconds),
@@ -124,7 +125,7 @@ impl Journal {
             0 => String::new(),
             lost => format!(", {lost} of them replaced by others"),
         };
-        let found = words::count(self.found_count, "block");
+        let found = count(self.found_count, "block");
         match mined {
             true => info!("stopped at height {}; {found} found{lost}", self.height),
             false => info!("stopped at height {}", self.height),
@@ -185,7 +186,7 @@ impl Journal {
         info!(
             "reorganisation: a branch with more work takes over: {} left the chain{own}, {} joined it; payments \
              that only the former held wait again",
-            words::count(change.reverted.len(), "block"),
+            count(change.reverted.len(), "block"),
             change.connected.len(),
         );
     }
@@ -212,7 +213,7 @@ impl Journal {
             change.new.height,
             words::block(&change.new.id),
             words::duration(by.took),
-            words::count(payments, "payment"),
+            count(payments, "payment"),
             words::hash_rate(by.rate),
         );
     }
@@ -221,7 +222,7 @@ impl Journal {
         if !self.may_say(Kind::Taken) {
             return;
         }
-        let payments = words::count(payments, "payment");
+        let payments = count(payments, "payment");
         let (height, id) = (change.new.height, words::block(&change.new.id));
         let waiting = match waiting {
             0 => String::new(),
@@ -301,7 +302,7 @@ impl Journal {
             }
             Notice::Submitted { target, taken, of } => debug!("{target} took {taken} of {of} payments"),
             Notice::Mining { height, payments } => {
-                debug!("mining block {height} with {}", words::count(payments, "payment"));
+                debug!("mining block {height} with {}", count(payments, "payment"));
             }
             Notice::Idle(idle) if self.may_say(Kind::Idle) => self.idle(idle),
             // Lines for which there is no room.
@@ -313,13 +314,13 @@ impl Journal {
         let now = Timestamp::from_system_clock();
         match idle {
             Idle::WaitingForPayments { have, need, until } => {
-                let enough = words::count(self.rules.least_leaves().saturating_sub(1) as usize, "payment");
+                let enough = count(self.rules.least_leaves().saturating_sub(1) as usize, "payment");
                 let later = match (until, self.rules.block_interval_seconds) {
                     (Some(until), _) => format!("; at {} {enough} will do", words::moment(until, now)),
                     (None, 0) => String::new(),
                     (None, seconds) => format!("; {seconds} s after the block before, {enough} will do"),
                 };
-                let need = words::count(need, "payment");
+                let need = count(need, "payment");
                 info!("idle: a block needs {need} on this network, and {have} wait{later}");
             }
             Idle::NotOurTurn { until } if until.millis_since(now) > BRIEF_MS => info!(

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
-use common::failure::Failure;
+use common::failure::{Failure, USAGE};
 use common::passphrase::Passphrases;
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, with_causes};
@@ -28,9 +28,6 @@ mod words;
 
 use cli::{Cli, Command};
 use error::MinerError;
-
-/// The exit code for a command line that cannot be understood.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {

@@ -20,6 +20,7 @@ use common::rules::Rules;
 use common::settings::{Loaded, Note, Settings};
 use common::signature::RsaVerifier;
 use common::store::{LmdbStore, Tip};
+use common::text::count;
 use common::time::Timestamp;
 use tracing::{debug, info, warn};
 
@@ -118,7 +119,7 @@ fn rewards(
         warn!(
             "only {} may make blocks on this network, and no key in {} is one of them: this miner follows \
              the chain without mining. To take part, the rules have to name {REWARD_KEY}, {address}",
-            words::count(rules.authorities.len(), "authority key"),
+            count(rules.authorities.len(), "authority key"),
             keys.directory().display(),
         );
         return Ok(None);
@@ -232,7 +233,7 @@ fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {
 fn tell_what_is_mined(settings: &Settings, to: Option<&Address>, search: Option<&Search>) {
     match (to, search) {
         (Some(to), Some(search)) => {
-            let threads = words::count(search.threads(), "thread");
+            let threads = count(search.threads(), "thread");
             info!("mining with {threads}; rewards go to {to}");
         }
         _ if settings.mine => {}

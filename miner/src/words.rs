@@ -33,15 +33,6 @@ pub fn block(id: &BlockId) -> String {
     format!("…{}", &digits[digits.len() - 8..])
 }
 
-/// A number and what it counts: `1 payment`, `3 payments`, `no payments`.
-pub fn count(number: usize, what: &str) -> String {
-    match number {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
-    }
-}
-
 /// A stretch of time in two digits or more: `0.25 s`, `3.1 s`, `42 s`, `12 min`, `5.0 h`, `40 days`.
 pub fn duration(duration: Duration) -> String {
     seconds(duration.as_secs_f64())
@@ -85,9 +76,6 @@ mod tests {
 
     #[test]
     fn quantities_read_well() {
-        assert_eq!(count(0, "payment"), "no payments");
-        assert_eq!(count(1, "payment"), "1 payment");
-        assert_eq!(count(2, "payment"), "2 payments");
         assert_eq!(seconds(0.25), "0.25 s");
         assert_eq!(seconds(59.6), "60 s");
         assert_eq!(seconds(600.0), "10 min");

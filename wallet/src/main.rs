@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use common::failure::Failure;
+use common::failure::{Failure, USAGE};
 use common::passphrase::Passphrases;
 use common::process::hide_memory;
 use common::settings::{Loaded, environment};
@@ -31,8 +31,6 @@ use wallet::Wallet;
 
 /// What this program calls itself to peers.
 const AGENT: &str = concat!("farthing-wallet/", env!("CARGO_PKG_VERSION"));
-/// The exit code for a command line that cannot be understood.
-const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     hide_memory();
@@ -107,9 +105,7 @@ fn run(cli: Cli) -> Result<(), WalletError> {
                 false => return Ok(()),
             }
         }
-        Command::Verify { repair } => {
-            commands::verify::verify(&parameters, repair, &mut |note| print_note(note))?
-        }
+        Command::Verify { repair } => commands::verify::verify(&parameters, repair)?,
         Command::Sync { once } => {
             let until = if once { Until::CaughtUp } else { Until::Interrupted };
             commands::sync::follow(&parameters, until, &mut notes)?

@@ -37,21 +37,6 @@ pub fn print_note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
-/// How many blocks pass until a terminal is told of the next.
-const TOLD_EVERY: u64 = 100;
-
-/// Tells a terminal which block of how many is looked at; the line is gone when the last was.
-pub fn progress_line() -> impl FnMut(u64, u64) {
-    let terminal = io::stderr().is_terminal();
-    move |block, of| {
-        if terminal && block == of {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        } else if terminal && block % TOLD_EVERY == 0 {
-            let _ = write!(io::stderr(), "\rblock {block} of {of} ");
-        }
-    }
-}
-
 /// Rows as a table; on a terminal that is too narrow for it each row as a list of its own, so that nothing is
 /// ever cut.
 pub fn table<T: Tabled>(rows: &[T]) -> String {

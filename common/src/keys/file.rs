@@ -298,6 +298,10 @@ fn known_modulus(modulus: &UintRef<'_>, exponent: &UintRef<'_>) -> Result<Vec<u8
 fn address_line_is_of(text: &str, actual: &Address) -> Result<(), KeyError> {
     match pem::note_of(text, ADDRESS_LINE) {
         Some((_, stated)) if stated.parse() != Ok(*actual) => {
+            // Only what may be an address is quoted: where line ends are lost, the key follows on the same line.
+            let is_address =
+                stated.len() <= actual.to_string().len() && stated.chars().all(|c| c.is_ascii_hexdigit());
+            let stated = if is_address { stated } else { "something that is no address" };
             Err(KeyError::AddressLine { stated: stated.to_owned(), actual: *actual })
         }
         _ => Ok(()),

@@ -2,7 +2,9 @@
 //! [`super::file`].
 //!
 //! Written for secrets: the base64 is decoded in constant time, and no buffer is left behind that was not
-//! overwritten with zeros. Lines may be of any length and end in any way, for editors and mail change that.
+//! overwritten with zeros. Lines may be of any length, and end with or without a carriage return, for editors and mail
+//! change that. Errors quote nothing of a text but labels that look like one: where line ends are lost, the rest of a
+//! BEGIN line is the key.
 
 use std::ops::Range;
 
@@ -14,6 +16,8 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 /// How many characters of base64 are written to a line.
 const LINE: usize = 64;
+/// How long a label may be to be quoted.
+const LONGEST_LABEL: usize = 40;
 
 /// What stands between a BEGIN and an END line.
 pub struct Block {
@@ -32,17 +36,21 @@ pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
     let (mut blocks, mut lines) = (Vec::new(), lines_of(text));
     while let Some((begin, line)) = lines.next() {
         let Some(label) = label_of(line, BEGIN) else { continue };
+        if label.contains(DASHES) {
+            return Err("its BEGIN and END lines are on one line: its line ends are lost".to_owned());
+        }
+        let name = if may_be_quoted(label) { label } else { "block" };
         // The whole capacity at once, so that growing never leaves a copy behind.
         let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
         let mut has_headers = false;
         let end = loop {
             let (place, line) =
-                lines.next().ok_or_else(|| format!("the END line of its {label} is missing"))?;
+                lines.next().ok_or_else(|| format!("the END line of its {name} is missing"))?;
             match label_of(line, END) {
                 Some(ended) if ended == label => break place.end,
-                Some(_) => return Err(format!("its {label} has the END line of something else")),
+                Some(_) => return Err(format!("its {name} has the END line of something else")),
                 None if line.starts_with(DASHES) => {
-                    return Err(format!("the END line of its {label} is missing"));
+                    return Err(format!("the END line of its {name} is missing"));
                 }
                 None if line.contains(':') => has_headers = true,
                 None => base64.push_str(line),
@@ -53,7 +61,7 @@ pub fn blocks_of(text: &str) -> Result<Vec<Block>, String> {
             Ok(decoded) => decoded.len(),
             // The lines of an old encrypted key are told by their headers, not by what they hold.
             Err(_) if has_headers => 0,
-            Err(_) => return Err(format!("its {label} is not whole base64")),
+            Err(_) => return Err(format!("its {name} is not whole base64")),
         };
         der.truncate(length);
         blocks.push(Block { label: label.to_owned(), has_headers, der, place: begin.start..end });
@@ -106,6 +114,12 @@ pub fn encoded_bytes(label: &str, der: &[u8]) -> usize {
     base64 + base64 / LINE + 2 * (BEGIN.len() + label.len() + DASHES.len() + 1)
 }
 
+/// Whether a label is of the kind that programs write, which have no small letters: so it is nothing encoded.
+fn may_be_quoted(label: &str) -> bool {
+    label.len() <= LONGEST_LABEL
+        && label.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'.' | b'-'))
+}
+
 fn label_of<'l>(line: &'l str, start: &str) -> Option<&'l str> {
     line.strip_prefix(start)?.strip_suffix(DASHES)
 }
@@ -153,6 +167,26 @@ mod tests {
                 error(&format!("-----BEGIN A-----\n{base64}\n-----END A-----\n")),
                 "its A is not whole base64"
             );
+        }
+    }
+
+    #[test]
+    fn errors_quote_nothing_that_may_be_secret() {
+        let secret = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC";
+        for (text, expected) in [
+            (format!("-----BEGIN A-----{secret}-----END A-----"), "its line ends are lost"),
+            (format!("-----BEGIN A----- {secret} -----END A-----\n"), "its line ends are lost"),
+            (format!("-----BEGIN A-----\r{secret}\r-----END A-----\r"), "its line ends are lost"),
+            (format!("-----BEGIN A{secret}-----\n"), "the END line of its block is missing"),
+            (format!("-----BEGIN A-----\n-----END A{secret}-----\n"), "has the END line of something else"),
+            (
+                format!("-----BEGIN {secret}-----\n?\n-----END {secret}-----\n"),
+                "its block is not whole base64",
+            ),
+            (format!("-----BEGIN {}-----\n", "A".repeat(41)), "the END line of its block is missing"),
+        ] {
+            let error = error(&text);
+            assert!(error.contains(expected) && !error.contains(secret), "{error}");
         }
     }
 

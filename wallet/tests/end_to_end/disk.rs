@@ -69,7 +69,7 @@ fn on_a_full_or_read_only_disk_commands_change_nothing_and_say_why() {
     disk_failed(&home.try_wallet(&["send", "mining_rewards", "1", "mining_rewards"]), "of 4.0 MiB are free");
     unchanged();
     assert!(home.wallet(&["list-addresses"]).contains("mining_rewards"));
-    assert!(home.wallet(&["verify"]).contains("1 payments"));
+    assert!(home.wallet(&["verify"]).contains("sound: 1 payment,"));
     fs::remove_file(ballast).expect("it is there");
 
     let remount = |options: &str| {
