@@ -11,6 +11,11 @@ pub const MAX_HEARD: usize = 32_768;
 pub const MAX_HEARD_STATUSES: usize = 1_024;
 /// Broadcasts of each kind taken in at one go before answers have their turn again.
 pub const HEARD_AT_A_TIME: usize = 256;
+/// Answers, requests and results taken in before broadcasts have their turn again, however many more wait: callers who
+/// ask without a pause cannot make a node deaf.
+pub const ANSWERS_AT_A_TIME: usize = 64;
+/// Answers from the node's pool that are made, encoded, or wait to be, at a time: 5.3 MiB each at most.
+pub const MAX_POOL_ANSWERS: usize = 8;
 /// Datagrams waiting to be sent.
 pub const MAX_TO_SEND: usize = 4_096;
 /// Files and sockets that are not callers': the store, broadcasts, connections to peers. Callers have the rest of what

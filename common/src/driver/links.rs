@@ -12,7 +12,8 @@ use tokio::task::AbortHandle;
 use super::Event;
 use crate::hash::NetworkId;
 use crate::net::{
-    ClientDeadlines, ConnectError, RequestSender, Session, SessionError, address_gone, connect, resolve,
+    ClientDeadlines, ConnectError, RequestSender, Session, SessionError, address_gone, connect_to_any,
+    resolve,
 };
 use crate::node::limits::{CONNECT_DEADLINE, MAX_QUESTIONS, WAIT_STATUS_DEADLINE};
 use crate::node::{Input, LinkId, Node, Target};
@@ -131,17 +132,7 @@ async fn call(
         answer: WAIT_STATUS_DEADLINE + Duration::from_secs(10),
         ..ClientDeadlines::default()
     };
-    let mut last = None;
-    for address in addresses {
-        match connect(address, Some(network), |_| hello(), deadlines.clone()).await {
-            Ok(connected) => return Ok(connected),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| ConnectError::NotFoundInTime {
-        peer: target.to_string(),
-        within: CONNECT_DEADLINE,
-    }))
+    connect_to_any(&addresses, network, |_| hello(), deadlines).await
 }
 
 /// Sends requests and hands in answers until one of the two ends, or nothing more can come; says why.

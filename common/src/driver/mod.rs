@@ -7,9 +7,9 @@
 //! - one worker a core for signature checks (`workers`);
 //! - one that connects checked blocks to the chain (`writer`).
 //!
-//! They meet in two bounded queues. What peers answer, and what workers and the writer finish, comes in by the
-//! first, and waits for room; what is broadcast comes in by the second, and is dropped when there is none: whoever floods
-//! the network delays nobody's answers.
+//! They meet in two bounded queues ([`Queues`]). What peers answer, and what workers and the writer finish, comes in by
+//! the first, and waits for room; what is broadcast comes in by the second, and is dropped when there is none. Both have
+//! their turns: whoever floods the network delays nobody's answers, and whoever asks much keeps no broadcast out.
 
 use std::collections::HashMap;
 use std::io;
@@ -239,11 +239,11 @@ impl Driver {
         let Self {
             runtime, started, sockets, receivers, broadcaster, listener, events, dropped, stop, ..
         } = self;
-        let (events, mut inbox) = events;
+        let (events, inbox) = events;
         let network = node.chain().network();
         let (heard_to, heard) = mpsc::channel(MAX_HEARD);
         let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);
-        let mut heard = Heard { statuses, payments: heard };
+        let mut queues = Queues::new(inbox, Heard { statuses, payments: heard });
         let (datagrams, to_send) = mpsc::channel(MAX_TO_SEND);
         let guard = runtime.enter();
         // The first hears statuses, the second payments.
@@ -274,9 +274,10 @@ impl Driver {
         };
         // A runtime of its own for the loop's timer; nothing else runs on this thread.
         let timer = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let result = timer.block_on(event_loop.run(&mut inbox, &mut heard, stop.1));
+        let result = timer.block_on(event_loop.run(&mut queues, stop.1));
         let Loop { node, links, workers, writer, .. } = event_loop;
         drop((node, links, workers));
+        let Queues { mut inbox, .. } = queues;
         inbox.close();
         let written = writer.finish(LONGEST_FAREWELL).map_err(DriverError::from);
         let unheard = std::iter::from_fn(|| inbox.try_recv().ok()).find_map(why_to_end).map_or(Ok(()), Err);
@@ -324,6 +325,11 @@ impl Heard {
             first = self.payments.recv() => first,
         };
         batch.extend(first);
+        self.take_waiting(batch);
+    }
+
+    /// Takes some of each kind that are there already.
+    fn take_waiting(&mut self, batch: &mut Vec<Input>) {
         take_more(&mut self.statuses, batch);
         take_more(&mut self.payments, batch);
     }
@@ -331,6 +337,53 @@ impl Heard {
 
 fn take_more(from: &mut mpsc::Receiver<Input>, batch: &mut Vec<Input>) {
     batch.extend(std::iter::from_fn(|| from.try_recv().ok()).take(HEARD_AT_A_TIME));
+}
+
+/// All that waits for the loop.
+struct Queues {
+    inbox: mpsc::Receiver<Event>,
+    heard: Heard,
+    /// How many events were taken since broadcasts had a turn.
+    answers: usize,
+}
+
+/// What the loop has to do next.
+enum Next {
+    /// Something that is waited for.
+    Event(Event),
+    /// Take in broadcasts: they are in the batch.
+    Heard,
+    /// End: nobody is left to hand in events.
+    End,
+}
+
+impl Queues {
+    fn new(inbox: mpsc::Receiver<Event>, heard: Heard) -> Self {
+        Self { inbox, heard, answers: 0 }
+    }
+
+    /// Waits for what comes next: events before broadcasts, but never more than [`ANSWERS_AT_A_TIME`] of them. A wait
+    /// that is cancelled loses nothing.
+    async fn next(&mut self, batch: &mut Vec<Input>) -> Next {
+        if self.answers >= ANSWERS_AT_A_TIME {
+            self.answers = 0;
+            self.heard.take_waiting(batch);
+            if !batch.is_empty() {
+                return Next::Heard;
+            }
+        }
+        tokio::select! {
+            biased;
+            event = self.inbox.recv() => {
+                self.answers += 1;
+                event.map_or(Next::End, Next::Event)
+            }
+            () = self.heard.next(batch) => {
+                self.answers = 0;
+                Next::Heard
+            }
+        }
+    }
 }
 
 struct Loop<'a, S, P> {
@@ -348,12 +401,7 @@ struct Loop<'a, S, P> {
 }
 
 impl<S: Store, P: Program<S>> Loop<'_, S, P> {
-    async fn run(
-        &mut self,
-        inbox: &mut mpsc::Receiver<Event>,
-        heard: &mut Heard,
-        mut stop: watch::Receiver<bool>,
-    ) -> Result<(), DriverError> {
+    async fn run(&mut self, queues: &mut Queues, mut stop: watch::Receiver<bool>) -> Result<(), DriverError> {
         let (mut wake, mut batch) = (None, Vec::with_capacity(2 * HEARD_AT_A_TIME));
         loop {
             self.carry_out();
@@ -372,13 +420,11 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
             tokio::select! {
                 biased;
                 _ = stop.changed() => return Ok(()),
-                event = inbox.recv() => match event {
-                    Some(event) => self.take(event)?,
-                    None => return Ok(()),
+                next = queues.next(&mut batch) => match next {
+                    Next::Event(event) => self.take(event)?,
+                    Next::Heard => self.node.handle_many(batch.drain(..), now(self.started))?,
+                    Next::End => return Ok(()),
                 },
-                () = heard.next(&mut batch) => {
-                    self.node.handle_many(batch.drain(..), now(self.started))?;
-                }
                 () = sleep_until(deadline) => {
                     wake = None;
                     self.node.tick(now(self.started))?;

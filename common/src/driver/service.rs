@@ -1,12 +1,14 @@
 //! What the block server answers: the chain's part from the store, on the server's own threads; the rest
 //! by asking the node.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::limits::MAX_POOL_ANSWERS;
 use super::{Dropped, Event};
 use crate::net::{Answer, Caller, CloseReason, Fault, Service};
 use crate::node::{ConnectionId, Input, Node, serve};
@@ -23,6 +25,11 @@ pub(super) struct ChainService<S> {
     hello: Hello,
     events: mpsc::Sender<Event>,
     dropped: Arc<Dropped>,
+    /// Connections of which the node may hold something.
+    asked: Mutex<HashSet<ConnectionId>>,
+    /// A turn for an answer from the pool, from when it is asked for until it is bytes: these are long, and callers are
+    /// bounded by the bytes that they have yet to take.
+    turns: Semaphore,
 }
 
 impl<S: Store> ChainService<S> {
@@ -33,7 +40,13 @@ impl<S: Store> ChainService<S> {
             hello: node.hello(Timestamp::default()),
             events,
             dropped,
+            asked: Mutex::default(),
+            turns: Semaphore::new(MAX_POOL_ANSWERS),
         }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashSet<ConnectionId>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ask_chain(&self, request: Request) -> Answer {
@@ -58,6 +71,10 @@ impl<S: Store> ChainService<S> {
     }
 
     async fn ask_node(&self, connection: ConnectionId, request: Request) -> Answer {
+        let is_long = matches!(request, Request::GetTransactions { .. } | Request::GetPoolIds { .. });
+        // It is never closed; were it, there would be an answer too many at a time.
+        let _turn = if is_long { self.turns.acquire().await.ok() } else { None };
+        self.asked().insert(connection);
         let (answer, answered) = oneshot::channel();
         let input = Input::Request { connection, request };
         let ended = || Answer::Close(Fault("the program ends".to_owned()));
@@ -90,7 +107,7 @@ impl<S: Store> Service for ChainService<S> {
         }
     }
 
-    fn closed(&self, caller: Caller, reason: CloseReason, pause: Duration) {
+    async fn closed(&self, caller: Caller, reason: CloseReason, pause: Duration) {
         if reason.is_fault() {
             self.dropped.callers.fetch_add(1, Ordering::Relaxed);
             let from = caller.address.ip();
@@ -98,11 +115,12 @@ impl<S: Store> Service for ChainService<S> {
             // Of use, not of need.
             let _ = self.events.try_send(Event::Input(input));
         }
-        let (events, connection) = (self.events.clone(), ConnectionId(caller.id.0));
-        // It must arrive, or what the node holds for the caller would stay.
-        tokio::spawn(
-            async move { events.send(Event::Input(Input::CallerGone { connection })).await.is_ok() },
-        );
+        let connection = ConnectionId(caller.id.0);
+        let may_hold = self.asked().remove(&connection);
+        if may_hold {
+            // It must arrive, or what the node holds for the caller would stay. A loop that has ended holds nothing.
+            let _ = self.events.send(Event::Input(Input::CallerGone { connection })).await;
+        }
     }
 }
 

@@ -131,6 +131,31 @@ async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {
     assert!(batch.len() <= HEARD_AT_A_TIME + 11, "{}", batch.len());
 }
 
+/// Callers that asked without a pause kept every status and payment out.
+#[tokio::test]
+async fn a_flood_of_requests_keeps_no_broadcast_out() {
+    let (events, inbox) = mpsc::channel(MAX_ANSWERS);
+    let (statuses_to, statuses) = mpsc::channel(1);
+    let (_payments_to, payments) = mpsc::channel(1);
+    let mut queues = Queues::new(inbox, Heard { statuses, payments });
+    let mut batch = Vec::new();
+    let request = || Event::Input(Input::CallerGone { connection: ConnectionId(1) });
+    while events.try_send(request()).is_ok() {}
+    let status = || Input::ForeignNetwork { from: IpAddr::from(Ipv4Addr::LOCALHOST), prefix: [1; 8] };
+    for turn in 0..3 {
+        statuses_to.try_send(status()).expect("the last was taken");
+        for _ in 0..ANSWERS_AT_A_TIME {
+            assert!(matches!(queues.next(&mut batch).await, Next::Event(_)), "{turn}");
+        }
+        assert!(matches!(queues.next(&mut batch).await, Next::Heard), "{turn}");
+        assert_eq!(batch.drain(..).count(), 1);
+    }
+    // Where nothing was broadcast, no turn is wasted on it.
+    for _ in 0..2 * ANSWERS_AT_A_TIME {
+        assert!(matches!(queues.next(&mut batch).await, Next::Event(_)));
+    }
+}
+
 #[test]
 fn a_port_for_broadcasts_that_somebody_does_not_share_is_named() {
     let taken = UdpSocket::bind("0.0.0.0:0").unwrap();

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -79,7 +80,9 @@ pub(super) struct Place {
 
 impl Callers {
     pub(super) fn new(limits: ServerLimits) -> Self {
-        Self { limits, state: Mutex::default(), turns: Arc::new(Semaphore::new(MAX_ANSWERS_MADE)) }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let turns = (cores / 2).clamp(1, MAX_ANSWERS_MADE);
+        Self { limits, state: Mutex::default(), turns: Arc::new(Semaphore::new(turns)) }
     }
 
     pub(super) fn limits(&self) -> &ServerLimits {
@@ -141,8 +144,8 @@ impl State {
     /// most callers, the oldest, else whoever has asked nothing for longest; of the same address where that has its
     /// share already. Where one address has more than a new one would, and all are busy, one of its own.
     ///
-    /// Were it the oldest of all addresses, a few of them that call fast would send everybody away before a hello can
-    /// have come.
+    /// Were it the oldest of all addresses, or one of an address with fewer callers, a few addresses that call fast
+    /// would send everybody else away before a hello can have come.
     fn who_gives_way(&self, address: IpAddr, only_there: bool, after: Duration) -> Option<ConnectionId> {
         let now = Instant::now();
         let there = || self.open.iter().filter(move |(_, entry)| !only_there || entry.address == address);
@@ -150,7 +153,9 @@ impl State {
         for entry in self.open.values() {
             *counts.entry(entry.address).or_default() += 1;
         }
-        let arriving = there().filter(|(_, it)| it.doing == Doing::Arriving);
+        let own = counts.get(&address).copied().unwrap_or(0);
+        let may_go = |it: &Entry| it.address == address || counts[&it.address] > own;
+        let arriving = there().filter(|(_, it)| it.doing == Doing::Arriving && may_go(it));
         let arriving = arriving.min_by_key(|(id, it)| (Reverse(counts[&it.address]), it.since, **id));
         let idle = there()
             .filter(|(_, it)| it.doing == Doing::Idle && now.saturating_duration_since(it.since) >= after);
@@ -158,7 +163,6 @@ impl State {
         if quiet.is_some() || only_there {
             return quiet;
         }
-        let own = counts.get(&address).copied().unwrap_or(0);
         let (largest, count) = counts.into_iter().max_by_key(|(_, count)| *count)?;
         let of_largest = self.open.iter().filter(|(_, entry)| entry.address == largest);
         let oldest = of_largest.min_by_key(|(id, entry)| (entry.since, **id)).map(|(id, _)| *id);
@@ -280,6 +284,19 @@ mod tests {
         assert!(!is_sent_away(&honest).await && !is_sent_away(&late).await);
         assert_eq!(callers.state().open.len(), 8);
         drop((flood, more));
+    }
+
+    #[tokio::test]
+    async fn whoever_has_many_callers_that_said_hello_sends_no_newcomer_away() {
+        let callers = callers(|limits| (limits.connections, limits.connections_per_address) = (8, 4));
+        let greeted: Vec<Place> = (1..=7).map(|id| call(&callers, id, 1 + (id % 2) as u8).unwrap()).collect();
+        greeted.iter().for_each(|place| place.set(Doing::Asking(0)));
+        let honest = call(&callers, 8, 9).unwrap();
+        for id in 9..50 {
+            // The one that has three has room for another, and there is none.
+            assert!(matches!(call(&callers, id, 1), Err(CloseReason::TooManyConnections { .. })));
+        }
+        assert!(!is_sent_away(&honest).await);
     }
 
     #[tokio::test]

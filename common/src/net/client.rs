@@ -52,7 +52,7 @@ pub enum ConnectError {
     NoHello { address: SocketAddr, within: Duration },
     #[error("the hello of {address} does not decode")]
     MalformedHello { address: SocketAddr, source: DecodeError },
-    #[error("{address} is none to talk to: {source}")]
+    #[error("{address} cannot be talked to: {source}")]
     Hello { address: SocketAddr, source: HelloError },
     #[error("the call to {address} failed: {source}")]
     Transfer { address: SocketAddr, source: TransferError },
@@ -122,6 +122,29 @@ pub async fn connect(
     let within = deadlines.connect;
     let call = call(address, network, own_hello, deadlines);
     timeout(within, call).await.map_err(|_| ConnectError::NoHello { address, within })?
+}
+
+/// Connects to the first of a peer's addresses where it answers ([`connect`]). Each has an equal share of the time for
+/// connecting, so that one that swallows what is sent to it keeps nobody from the next.
+pub async fn connect_to_any(
+    addresses: &[SocketAddr],
+    network: &NetworkId,
+    own_hello: impl Fn(&Hello) -> Hello,
+    deadlines: ClientDeadlines,
+) -> Result<(Session, Hello), ConnectError> {
+    let share = deadlines.connect / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = None;
+    for address in addresses {
+        let deadlines = ClientDeadlines { connect: share, ..deadlines.clone() };
+        match connect(*address, Some(network), &own_hello, deadlines).await {
+            Ok(connected) => return Ok(connected),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| {
+        let peer = "a peer without an address".to_owned();
+        ConnectError::NotFound { peer, source: io::ErrorKind::NotFound.into() }
+    }))
 }
 
 async fn call(

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::callers::{Callers, Doing, Place};
 use super::frames::{FrameReader, TransferError, write_within};
-use super::limits::{FIRST_ROOM_BYTES, PIECE_BYTES};
+use super::limits::{FIRST_ROOM_BYTES, PIECE_BYTES, REQUEST_TAKES};
 use super::server::{Answer, Caller, Fault, Frames, ServerLimits, Service};
 use crate::encoding::DecodeError;
 use crate::wire::{
@@ -103,10 +103,12 @@ async fn converse<S: Service>(
         timeout_at(idle_until, from.begin()).await.map_err(|_| TransferError::Idle)??;
         let announced = from.announced(MAX_FRAME_BYTES, limits.frame).await?;
         // A short one takes no more than every connection has anyway.
-        let asking = if announced > FIRST_ROOM_BYTES { announced } else { 0 };
+        let asking = if announced > FIRST_ROOM_BYTES { announced * REQUEST_TAKES } else { 0 };
         place.set(Doing::Asking(asking));
-        let request = from.next(MAX_FRAME_BYTES, idle_until, limits.frame).await?;
-        let answer = match Incoming::decode(&request).map_err(CloseReason::MalformedRequest)? {
+        let frame = from.next(MAX_FRAME_BYTES, idle_until, limits.frame).await?;
+        let incoming = Incoming::decode(&frame).map_err(CloseReason::MalformedRequest)?;
+        drop(frame);
+        let answer = match incoming {
             Incoming::Known(request) => {
                 let within = limits.answer;
                 let answer = timeout(within, service.answer(caller, request)).await;
@@ -114,7 +116,6 @@ async fn converse<S: Service>(
             }
             Incoming::Unknown(number) => Answer::Frame(encode_frame(&Response::Unsupported(number))),
         };
-        drop(request);
         match answer {
             Answer::Frame(frame) => {
                 place.set(Doing::Taking(frame.len()));

@@ -9,13 +9,19 @@ pub const MAX_CONNECTIONS: usize = 256;
 /// One IP address has at most one in so many of them: a classroom on one machine finds room, and whoever takes all of
 /// his leaves as many to others.
 pub const ADDRESS_SHARE: usize = 2;
-/// Bytes of answers that callers have yet to take, of all together. Who has been at taking one for longest gives way.
+/// Bytes of answers that callers have yet to take, of all together. Of the address that holds most, who has been at
+/// taking one for longest gives way.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of requests longer than [`FIRST_ROOM_BYTES`] that have begun or are being answered, of all callers together:
-/// sixteen of the longest. Who has been at it for longest gives way.
+/// Bytes that requests longer than [`FIRST_ROOM_BYTES`] take which have begun or are being answered, of all callers
+/// together ([`REQUEST_TAKES`]): five of the longest. Of the address that holds most, who has been at it for longest
+/// gives way.
 pub const MAX_REQUEST_BYTES: usize = 128 * 1024 * 1024;
-/// Pieces of answers made at a time. Callers have turns, each for one piece, so that whoever asks for the whole
-/// chain a thousand times delays others by milliseconds.
+/// What each byte of a long request takes while it is decoded: itself, and as many as two more for what it becomes. A
+/// payment of the smallest is 91 bytes and becomes 232.
+pub const REQUEST_TAKES: usize = 3;
+/// Pieces of answers made at a time, at most: half as many as there are cores, for a miner has more to do than to
+/// answer. Callers have turns, each for one piece, so that whoever asks for the whole chain a thousand times delays
+/// others by milliseconds.
 pub const MAX_ANSWERS_MADE: usize = 8;
 /// A caller that asked nothing for this long gives way to a new one when there is no room. It is no loss to an
 /// honest one: after five seconds it takes that for no fault.

@@ -25,7 +25,8 @@ mod tests;
 pub use addresses::{AddressError, Addresses, address_gone};
 pub use broadcast::{BroadcastError, Broadcaster, Receiver};
 pub use client::{
-    ClientDeadlines, ConnectError, RequestSender, ResponseReceiver, Session, SessionError, connect, resolve,
+    ClientDeadlines, ConnectError, RequestSender, ResponseReceiver, Session, SessionError, connect,
+    connect_to_any, resolve,
 };
 pub use connection::CloseReason;
 pub use frames::{FrameReader, TransferError};

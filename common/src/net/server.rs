@@ -133,8 +133,16 @@ pub trait Service: Send + Sync + 'static {
     fn answer(&self, caller: Caller, request: Request) -> impl Future<Output = Answer> + Send;
 
     /// A connection has ended, or was turned away. Called once for each caller. Where that was for a broken rule, the
-    /// next caller from its IP address has to wait for `pause` first.
-    fn closed(&self, _caller: Caller, _reason: CloseReason, _pause: Duration) {}
+    /// next caller from its IP address has to wait for `pause` first. May take its time, but for those who were
+    /// turned away: while as many as there are places wait for it, nobody new is accepted.
+    fn closed(
+        &self,
+        _caller: Caller,
+        _reason: CloseReason,
+        _pause: Duration,
+    ) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Why no server can listen.
@@ -212,6 +220,8 @@ async fn accept<S: Service>(
     limits: ServerLimits,
     mut stopped: watch::Receiver<()>,
 ) {
+    // Those that have a place, and as many that have left theirs and of whom the service has yet to be told.
+    let most_tasks = limits.connections.saturating_mul(2);
     let callers = Arc::new(Callers::new(limits));
     let mut tasks = JoinSet::new();
     let mut called = 0;
@@ -221,7 +231,7 @@ async fn accept<S: Service>(
             _ = stopped.changed() => break,
             // By itself, or by a panic of the service.
             Some(_) = tasks.join_next() => {}
-            accepted = socket.accept() => match accepted {
+            accepted = socket.accept(), if tasks.len() < most_tasks => match accepted {
                 Err(_) => sleep(PAUSE_AFTER_ACCEPT_ERROR).await,
                 Ok((stream, address)) => {
                     called += 1;
@@ -234,7 +244,7 @@ async fn accept<S: Service>(
                         }
                         Err(reason) => {
                             drop(stream);
-                            service.closed(caller, reason, Duration::ZERO);
+                            service.closed(caller, reason, Duration::ZERO).await;
                         }
                     }
                 }
@@ -267,5 +277,5 @@ async fn attend<S: Service>(
     };
     drop(place);
     let pause = if reason.is_fault() { callers.at_fault(ip, Instant::now()) } else { Duration::ZERO };
-    service.closed(caller, reason, pause);
+    service.closed(caller, reason, pause).await;
 }

@@ -123,7 +123,7 @@ impl Service for TestService {
         }
     }
 
-    fn closed(&self, _caller: Caller, reason: CloseReason, _pause: Duration) {
+    async fn closed(&self, _caller: Caller, reason: CloseReason, _pause: Duration) {
         let _ = self.closed.send(reason);
     }
 }

@@ -115,6 +115,9 @@ pub const MAX_BODY_FAILURES: u32 = 6;
 
 /// Transactions waiting for their signature check: a burst of 20,000 and as much again.
 pub const MAX_UNVERIFIED: usize = 40_000;
+/// Transactions of one `SubmitTransactions` that are looked at: four times as many as a node of this kind sends. A
+/// frame has room for 90,000 that are none.
+pub const MAX_SUBMITTED: usize = 4_096;
 /// Lanes that these wait in, by where they came from: one source delays the others by one job each time around.
 pub const LANES: usize = 64;
 /// Transactions in one signature job: 64 · 20 µs, so that a job is neither overhead nor delay.

@@ -58,10 +58,11 @@ impl<S: Store> Node<S> {
             let full = staged.as_ref().is_some_and(|staged| {
                 staged.blocks.len() >= MAX_STAGED_BLOCKS || staged.bytes >= MAX_STAGED_BYTES
             });
-            results.push(if full || place >= MAX_BLOCK_IDS {
-                SubmitResult::POOL_FULL
-            } else {
-                self.stage(&mut staged, block)?
+            results.push(match results.last() {
+                // Each is the parent of the next: nothing that follows can be taken, and looking at it costs.
+                Some(&(gap @ (SubmitResult::UNKNOWN_PARENT | SubmitResult::REFUSED))) => gap,
+                _ if full || place >= MAX_BLOCK_IDS => SubmitResult::POOL_FULL,
+                _ => self.stage(&mut staged, block)?,
             });
         }
         let pushed = Pushed { connection, ids, results };

@@ -19,6 +19,22 @@ async fn regression_6_a_black_hole_ends_at_its_deadline_and_holds_up_nobody() {
     assert!(begun.elapsed() < LONG);
 }
 
+/// A name may lead to an address that is no more.
+#[tokio::test]
+async fn a_peer_is_reached_at_its_second_address_although_the_first_is_silent() {
+    let black_hole = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = TestServer::start(|_| {}).await;
+    let addresses = [black_hole.local_addr().unwrap(), server.server.address()];
+    let deadlines = ClientDeadlines { connect: 2 * FAIR, ..patient() };
+    let own = |_: &Hello| hello_of(NETWORK);
+    let call = connect_to_any(&addresses, &NETWORK, own, deadlines.clone());
+    // All of them together have no longer than one.
+    let (mut session, _) = timeout(3 * FAIR, call).await.expect("it is in time").unwrap();
+    assert_serves(&mut session).await;
+    let nowhere = connect_to_any(&[], &NETWORK, own, deadlines).await;
+    assert!(matches!(nowhere, Err(ConnectError::NotFound { .. })));
+}
+
 #[tokio::test]
 async fn an_answer_has_a_deadline_and_silence_without_a_request_has_none() {
     let server = TestServer::start(|_| {}).await;

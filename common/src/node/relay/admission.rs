@@ -144,7 +144,7 @@ impl<S: Store> Node<S> {
     pub(super) fn transactions_submitted(
         &mut self,
         connection: ConnectionId,
-        transactions: Vec<Transaction>,
+        mut transactions: Vec<Transaction>,
     ) -> Result<(), StoreError> {
         if transactions.is_empty() {
             self.effects.push_back(Effect::Respond { connection, response: Response::Results(Vec::new()) });
@@ -152,7 +152,9 @@ impl<S: Store> Node<S> {
         }
         let number = self.relay.next_ticket;
         self.relay.next_ticket += 1;
-        let (results, open) = (vec![SubmitResult::POOL_FULL; transactions.len()], transactions.len());
+        let results = vec![SubmitResult::POOL_FULL; transactions.len()];
+        transactions.truncate(MAX_SUBMITTED);
+        let open = transactions.len();
         self.relay.submitted.insert(number, Submitted { connection, results, open });
         let places = transactions.into_iter().enumerate();
         let origin = Origin::Caller(connection);

@@ -1,5 +1,7 @@
 //! What callers ask of the node beyond its chain, and those that wait for a new tip.
 
+use std::collections::HashSet;
+
 use crate::node::limits::*;
 use crate::node::{ConnectionId, Effect, Node};
 use crate::store::{Store, StoreError};
@@ -16,7 +18,10 @@ impl<S: Store> Node<S> {
                 self.pool.as_ref().map_or(Vec::new(), |pool| pool.ids_after(after, MAX_POOL_IDS)),
             ),
             Request::GetTransactions { ids } => {
-                let found = ids.iter().filter_map(|id| self.pool.as_ref()?.get(id));
+                // Each once, so that an answer is never larger than what is in the pool.
+                let mut asked = HashSet::with_capacity(ids.len());
+                let ids = ids.iter().filter(|id| asked.insert(**id));
+                let found = ids.filter_map(|id| self.pool.as_ref()?.get(id));
                 Response::Transactions(found.map(|known| known.transaction().clone()).collect())
             }
             Request::SubmitTransactions(transactions) => {

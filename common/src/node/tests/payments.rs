@@ -282,3 +282,31 @@ fn a_pool_of_many_pages_is_exchanged_without_gaps() {
     // What comes after a gap is bounded, so an exchange in order of ids takes more than one round.
     network.run_until("the pools are alike", |it| it.pool(b).len() == 3_000);
 }
+
+#[test]
+fn of_what_a_caller_submits_no_more_is_looked_at_than_anybody_sends() {
+    let rules = rules();
+    let mut network = Network::new(&rules, 71);
+    let node = network.add(Spec::default());
+    let nothing = Key::new(1).payment(Key::new(2).address(), 0, 0);
+    let payments = vec![Transaction { payment: nothing, signature: Vec::new() }; 2 * limits::MAX_SUBMITTED];
+    let answer = network.answer(node, Request::SubmitTransactions(payments));
+    let Response::Results(results) = answer else { panic!("it is answered with {answer:?}") };
+    let (looked_at, rest) = results.split_at(limits::MAX_SUBMITTED);
+    assert!(looked_at.iter().all(|result| *result == SubmitResult::FORM));
+    assert_eq!(rest, [SubmitResult::POOL_FULL; limits::MAX_SUBMITTED]);
+}
+
+/// One payment, asked for four thousand times in one request, was five megabytes.
+#[test]
+fn a_payment_that_is_asked_for_twice_is_answered_once() {
+    let rules = rules();
+    let mut network = Network::new(&rules, 72);
+    let node = network.add(Spec::default());
+    let from = Key::new(1);
+    let payment = from.sign(&rules.network_id(), from.payment(Key::new(3).address(), 1, 0));
+    network.say_payment(node, &payment);
+    network.run_until("it is in the pool", |it| it.pool(node).len() == 1);
+    let answer = network.answer(node, Request::GetTransactions { ids: vec![payment.id(); 3] });
+    assert_eq!(answer, Response::Transactions(vec![payment]));
+}

@@ -147,6 +147,10 @@ fn what_becomes_of_pushed_blocks_is_said_one_by_one() {
     assert_eq!(push(&mut network, &ours.blocks[3..]), [SubmitResult::KNOWN; 2]);
     let better = branch(&rules, 11, 7);
     assert_eq!(push(&mut network, &better.blocks[2..4]), [SubmitResult::UNKNOWN_PARENT; 2]);
+    // What comes after a gap is not looked at, whatever it is: one could make a node look at much for nothing.
+    let gap = [&better.blocks[3], &better.blocks[0]].map(|block| block.to_block());
+    let answer = network.answer(node, Request::SubmitBlocks(gap.into()));
+    assert_eq!(answer, Response::Results(vec![SubmitResult::UNKNOWN_PARENT; 2]));
     assert_eq!(push(&mut network, &better.blocks[..4]), [SubmitResult::WAITS; 4]);
     assert_eq!(push(&mut network, &better.blocks[4..]), [SubmitResult::ACCEPTED; 3]);
     assert_eq!(network.tip(node), better.tip());
