@@ -353,7 +353,7 @@ mod attack {
         /// What all that is random follows from
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// One only: datagrams, statuses, payments, connections, descriptors, frames, liars
+        /// One only: datagrams, statuses, payments, connections, descriptors, frames, requests, liars
         #[arg(long, value_parser = attack)]
         only: Option<Attack>,
     }

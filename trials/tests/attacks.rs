@@ -38,6 +38,11 @@ fn frames_that_break_the_protocol_or_ask_for_all_of_it_achieve_nothing() {
 }
 
 #[test]
+fn requests_that_cost_much_to_answer_make_nobody_deaf_or_large() {
+    Attack::Requests.run(1, SEED);
+}
+
+#[test]
 fn block_servers_that_lie_and_stall_are_banned_and_the_honest_chain_is_found() {
     Attack::Liars.run(1, SEED);
 }

@@ -60,7 +60,7 @@ impl<S: Store> Node<S> {
             });
             results.push(match results.last() {
                 // Each is the parent of the next: nothing that follows can be taken, and looking at it costs.
-                Some(&(gap @ (SubmitResult::UNKNOWN_PARENT | SubmitResult::REFUSED))) => gap,
+                Some(&gap) if matches!(gap, SubmitResult::UNKNOWN_PARENT | SubmitResult::REFUSED) => gap,
                 _ if full || place >= MAX_BLOCK_IDS => SubmitResult::POOL_FULL,
                 _ => self.stage(&mut staged, block)?,
             });

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::random::Random;
 
 /// Callers of each kind, all of one kind from one address.
 const OF_EACH: u32 = 60;
+/// Places of a block server (`LIMITS.md`).
+const MAX_CONNECTIONS: usize = 256;
 /// Allocations in the rules, so that an answer that tells them has 800 kB.
 const ALLOC: usize = 20_000;
 /// How often that answer is asked for, without reading any.
@@ -38,6 +41,7 @@ pub fn run(scale: u32, seed: u64) -> Figures {
         before_hello(&mut target, &mut address);
         one_address(&mut target, address());
         target.serves(5);
+        full_house(&mut target, [address(), address()]);
         target.figures.add("greeted callers", (unread.len() + idle.len()) as u64);
         if scale > 1 {
             at_the_limits(&mut target, unread, idle, address());
@@ -108,6 +112,27 @@ fn one_address(target: &mut Target<'_>, from: Ipv4Addr) {
     let callers: Vec<_> = (0..6).flat_map(|_| callers(target, from, Caller::call)).collect();
     target.serves(5);
     target.figures.add("callers of one address", callers.len() as u64);
+}
+
+/// Two addresses hold every place, all but one of which said hello, and one of them calls without a pause: whoever comes
+/// from elsewhere is served.
+fn full_house(target: &mut Target<'_>, from: [Ipv4Addr; 2]) {
+    let held: Vec<Caller> = (0..MAX_CONNECTIONS - 1)
+        .filter_map(|number| Caller::greeted(from[number % 2], target.place).ok())
+        .collect();
+    let (over, called) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = Caller::call(from[1], target.place);
+                called.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        target.serves(20);
+        over.store(true, Ordering::Relaxed);
+    });
+    target.figures.add("greeted callers of two addresses", held.len() as u64);
+    target.figures.add("calls beside them", called.into_inner());
 }
 
 /// What lasts longest: to send a frame, to read an answer, to ask nothing.

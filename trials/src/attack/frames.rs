@@ -26,7 +26,7 @@ const BLOCKS: u64 = 100;
 /// How often the whole chain is asked for on one connection, for the smallest scale and at most.
 const WHOLE_CHAINS: usize = 100;
 const MOST_WHOLE_CHAINS: usize = 1_000;
-/// Callers that each send all but the last byte of the longest frame: twice as many as there is room for.
+/// Callers that each send all but the last byte of the longest frame: many more than there is room for.
 const LONG_FRAMES: u32 = 32;
 /// Connections that a conversation is split on at a time.
 const SPLIT_AT_A_TIME: usize = 60;

@@ -16,6 +16,7 @@ mod honest;
 mod liar;
 mod liars;
 mod payments;
+mod requests;
 mod statuses;
 mod target;
 mod udp;
@@ -35,19 +36,22 @@ pub enum Attack {
     Descriptors,
     /// Frames and requests that break the protocol, or ask for as much as it allows.
     Frames,
+    /// Requests that cost little to make and much to answer.
+    Requests,
     /// Block servers that lie and stall.
     Liars,
 }
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Datagrams,
         Self::Statuses,
         Self::Payments,
         Self::Connections,
         Self::Descriptors,
         Self::Frames,
+        Self::Requests,
         Self::Liars,
     ];
 
@@ -60,6 +64,7 @@ impl Attack {
             Self::Connections => "connections",
             Self::Descriptors => "descriptors",
             Self::Frames => "frames",
+            Self::Requests => "requests",
             Self::Liars => "liars",
         }
     }
@@ -74,6 +79,7 @@ impl Attack {
             Self::Connections => connections::run(scale, seed),
             Self::Descriptors => descriptors::run(scale),
             Self::Frames => frames::run(scale, seed),
+            Self::Requests => requests::run(scale, seed),
             Self::Liars => liars::run(scale, seed),
         }
     }
