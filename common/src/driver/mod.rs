@@ -7,7 +7,7 @@
 //! - one worker a core for signature checks (`workers`);
 //! - one that connects checked blocks to the chain (`writer`).
 //!
-//! They meet in two bounded queues ([`Queues`]). What peers answer, and what workers and the writer finish, comes in by
+//! They meet in two bounded queues (`queues`). What peers answer, and what workers and the writer finish, comes in by
 //! the first, and waits for room; what is broadcast comes in by the second, and is dropped when there is none. Both have
 //! their turns: whoever floods the network delays nobody's answers, and whoever asks much keeps no broadcast out.
 
@@ -36,12 +36,14 @@ use crate::wire::{Announcement, Datagram, DatagramError, Response};
 
 pub(crate) mod limits;
 mod links;
+mod queues;
 mod service;
 mod workers;
 mod writer;
 
 use limits::*;
 use links::Links;
+use queues::{Heard, Next, Queues};
 use service::ChainService;
 use workers::Workers;
 use writer::Writer;
@@ -308,82 +310,6 @@ fn most_callers(wanted: usize, descriptors: Option<usize>) -> usize {
 
 fn now(started: Instant) -> Now {
     Now { monotonic: started.elapsed(), wall: Timestamp::from_system_clock() }
-}
-
-/// What was broadcast, and waits for the loop.
-struct Heard {
-    statuses: mpsc::Receiver<Input>,
-    payments: mpsc::Receiver<Input>,
-}
-
-impl Heard {
-    /// Waits for broadcasts, and takes some of each kind: a flood of one leaves the other its turn.
-    async fn next(&mut self, batch: &mut Vec<Input>) {
-        // Their senders live as long as the loop.
-        let first = tokio::select! {
-            first = self.statuses.recv() => first,
-            first = self.payments.recv() => first,
-        };
-        batch.extend(first);
-        self.take_waiting(batch);
-    }
-
-    /// Takes some of each kind that are there already.
-    fn take_waiting(&mut self, batch: &mut Vec<Input>) {
-        take_more(&mut self.statuses, batch);
-        take_more(&mut self.payments, batch);
-    }
-}
-
-fn take_more(from: &mut mpsc::Receiver<Input>, batch: &mut Vec<Input>) {
-    batch.extend(std::iter::from_fn(|| from.try_recv().ok()).take(HEARD_AT_A_TIME));
-}
-
-/// All that waits for the loop.
-struct Queues {
-    inbox: mpsc::Receiver<Event>,
-    heard: Heard,
-    /// How many events were taken since broadcasts had a turn.
-    answers: usize,
-}
-
-/// What the loop has to do next.
-enum Next {
-    /// Something that is waited for.
-    Event(Event),
-    /// Take in broadcasts: they are in the batch.
-    Heard,
-    /// End: nobody is left to hand in events.
-    End,
-}
-
-impl Queues {
-    fn new(inbox: mpsc::Receiver<Event>, heard: Heard) -> Self {
-        Self { inbox, heard, answers: 0 }
-    }
-
-    /// Waits for what comes next: events before broadcasts, but never more than [`ANSWERS_AT_A_TIME`] of them. A wait
-    /// that is cancelled loses nothing.
-    async fn next(&mut self, batch: &mut Vec<Input>) -> Next {
-        if self.answers >= ANSWERS_AT_A_TIME {
-            self.answers = 0;
-            self.heard.take_waiting(batch);
-            if !batch.is_empty() {
-                return Next::Heard;
-            }
-        }
-        tokio::select! {
-            biased;
-            event = self.inbox.recv() => {
-                self.answers += 1;
-                event.map_or(Next::End, Next::Event)
-            }
-            () = self.heard.next(batch) => {
-                self.answers = 0;
-                Next::Heard
-            }
-        }
-    }
 }
 
 struct Loop<'a, S, P> {

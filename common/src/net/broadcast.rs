@@ -64,7 +64,8 @@ impl Receiver {
         let (length, from) = loop {
             match self.socket.recv_from(&mut self.buffer).await {
                 Ok(received) => break received,
-                // Some systems report here that an earlier datagram of this socket found nobody.
+                // Some systems report here that an earlier datagram of this socket found nobody, or that one was too
+                // long: of no concern to the next.
                 Err(error) if is_about_another_datagram(&error) => {}
                 Err(source) => {
                     sleep(PAUSE_AFTER_ERROR).await;
@@ -159,9 +160,14 @@ fn into_tokio(socket: Socket) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket.into())
 }
 
+/// What Windows says of a datagram longer than the buffer, where others cut it.
+const WSAEMSGSIZE: i32 = 10_040;
+
 fn is_about_another_datagram(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    let is_too_long = cfg!(windows) && error.raw_os_error() == Some(WSAEMSGSIZE);
+    is_too_long
+        || matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 #[cfg(test)]
