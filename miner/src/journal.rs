@@ -264,10 +264,9 @@ impl Journal {
                 words::duration(pause)
             ),
             Notice::ForeignNetwork { from, prefix } if self.may_say(Kind::Peers) => info!(
-                "another network, {}, is running at {from}: it is ignored. `miner networks` says what it is, \
-                 `miner networks --join {}` keeps its rules",
-                hex::encode(prefix),
-                hex::encode(&prefix[..4]),
+                "another network, {prefix}, is running at {from}: it is ignored. `miner networks` says what it is, \
+                 `miner networks --join {prefix}` keeps its rules",
+                prefix = hex::encode(prefix),
             ),
             Notice::ClockDiffers { target, offset_ms } if self.may_say(Kind::Peers) => warn!(
                 "the clock of {target} is {} {} this machine's: one of the two should be set, or blocks may have \

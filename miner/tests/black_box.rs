@@ -8,12 +8,13 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use common::amount::Amount;
+use common::difficulty::Work;
 use common::key_store::KeyStore;
 use common::keys::PrivateKey;
 use common::transaction::Payment;
-use common::wire::{Request, Response, SubmitResult};
+use common::wire::{Request, Response, Status, SubmitResult};
 
-use harness::{Miner, Ports, ask, network_of, output, status, status_beyond};
+use harness::{Miner, Ports, ask, network_of, output, status, status_beyond, while_announcing};
 
 /// Rules under which blocks are found in moments and nothing depends on how fast the machine is.
 const EASY: &str = "difficulty = 16\n";
@@ -272,7 +273,8 @@ fn networks_are_listed_joined_and_told_apart_by_their_ids() {
     let file = network_of(&data[1], "lab", "difficulty = 17\n");
     let mut two = Miner::start(data[1].path(), &file, &ports, &["--no-mine"]);
     let other = two.network_id().to_string();
-    two.wait_for("another network");
+    let told = two.wait_for("another network");
+    assert!(told.contains(&format!("`miner networks --join {}`", &id[..16])), "{told}");
     let (code, _, told) = networks(&["--join", "lab"]);
     assert_eq!(code, Some(1));
     assert!(told.contains(&id[..16]) && told.contains(&other[..16]), "{told}");
@@ -283,4 +285,37 @@ fn networks_are_listed_joined_and_told_apart_by_their_ids() {
     assert!(listed.contains("--network lab"), "{listed}");
     let rules = output(&["rules", "--network", "lab", "--data-dir", data[2].path().to_str().unwrap()]);
     assert!(String::from_utf8(rules.stdout).unwrap().contains(&other));
+}
+
+#[test]
+fn liars_who_claim_the_most_work_keep_no_honest_miner_from_being_asked_for_the_rules() {
+    let data = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let ports = Ports::free();
+    let file = network_of(&data[0], "lab", EASY);
+    let mut honest = Miner::start(data[0].path(), &file, &ports, &["--no-mine"]);
+    let (network, status) = (honest.network_id(), status(honest.block_server()));
+    // Nobody serves blocks at these: whoever calls is refused.
+    let lies = [1, 2, 3, 4, 5].map(|block_server_port| Status {
+        instance: u64::from(block_server_port),
+        work: Work::from_be_bytes([0xff; 32]),
+        block_server_port,
+        ..status
+    });
+    let join = |flags: &[String]| {
+        let directory = data[1].path().to_str().unwrap();
+        let id = network.to_string();
+        let mut arguments = vec!["networks", "--seconds", "1", "--data-dir", directory, "--join", &id];
+        arguments.extend(flags.iter().map(String::as_str));
+        let told = while_announcing(&network, &lies, &ports, || output(&arguments));
+        (told.status.code(), String::from_utf8([told.stdout, told.stderr].concat()).unwrap())
+    };
+    let (code, told) = join(&ports.flags());
+    assert!(code == Some(0) && told.contains("the rules of lab"), "{told}");
+
+    // And when only liars are left, it is not said that the network is not there.
+    honest.kill();
+    let (code, told) = join(&ports.flags());
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(&format!("error: network {} was heard, but none", &network.to_string()[..16])));
+    assert!(told.contains("(5 asked)") && told.contains("hint: a firewall"), "{told}");
 }
