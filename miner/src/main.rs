@@ -21,6 +21,7 @@ mod limits;
 mod log;
 mod networks;
 mod program;
+mod rate_limit;
 mod run;
 mod verify;
 mod words;
