@@ -103,6 +103,8 @@ fn rewards(
     rules: &Rules,
     passphrases: &Passphrases,
 ) -> Result<Option<Rewards>, MinerError> {
+    // To make a key, or to read an unencrypted one, is to hold it for a moment.
+    hide_memory();
     let keys = KeyStore::new(settings.data_dir.keys());
     let (own, address) = find_or_make(&keys, rules)?;
     if !rules.has_authorities() {
@@ -124,7 +126,6 @@ fn rewards(
         );
         return Ok(None);
     };
-    hide_memory();
     let key = keys.load(&name, rules.key_size, passphrases)?;
     Ok(Some(Rewards { to: key.address(), seal_with: Some(key) }))
 }

@@ -145,6 +145,19 @@ fn the_first_run_makes_the_reward_key_and_later_runs_use_it() {
     assert!(!second.wait_for("the chain is").contains("empty"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_miner_that_makes_its_key_leaves_no_core_dump_also_where_it_seals_nothing() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let network = network_of(&directory, "hide", EASY);
+    let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+    miner.wait_for("made the key");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", miner.pid())).unwrap();
+    let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let cores: Vec<&str> = cores.split_whitespace().take(2).collect();
+    assert_eq!(cores, ["0", "0"], "the limit, and what it can be raised to");
+}
+
 #[test]
 fn miners_started_one_after_the_other_and_killed_meet_on_one_chain() {
     let (one, two, ports) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Ports::free());
