@@ -221,13 +221,25 @@ fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {
             "serving {callers} callers at a time at most: the system allows no more open files (ulimit -n)"
         );
     }
-    if settings.lan {
-        info!("open to the local network: other machines hear this miner and can reach its block server");
-    } else {
-        info!("on this machine only: nothing is sent beyond it (--lan opens it to the local network)");
-    }
+    info!("{}", reach(settings.lan, !settings.peers.is_empty()));
     for peer in &settings.peers {
         info!("keeping up a connection with {peer}");
+    }
+}
+
+/// What of this miner other machines get to see.
+fn reach(lan: bool, has_peers: bool) -> &'static str {
+    match (lan, has_peers) {
+        (true, _) => {
+            "open to the local network: other machines hear this miner and can reach its block server"
+        }
+        (false, false) => {
+            "on this machine only: nothing is sent beyond it (--lan opens it to the local network)"
+        }
+        (false, true) => {
+            "nothing is broadcast beyond this machine, and nobody else can call it (--lan opens it to the local \
+             network); but its peers are called, wherever they are"
+        }
     }
 }
 
