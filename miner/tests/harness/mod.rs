@@ -176,7 +176,14 @@ impl Miner {
 
     /// Waits for its end.
     pub fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let deadline = Instant::now() + AT_MOST;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.seen.join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends it at once, as `kill -9` does.
