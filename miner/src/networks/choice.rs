@@ -9,6 +9,9 @@ use super::error::NetworksError;
 
 /// The fewest digits of an id that stand for it: fewer are more likely a name.
 pub const LEAST_ID_DIGITS: usize = 4;
+/// Digits of an id that datagrams carry, and that tables and logs show. So many or more mean an id, whatever is named
+/// like that: the network that they are copied from may happen not to be heard.
+const SHOWN_DIGITS: usize = 16;
 /// Digits of a whole id. A name is shorter, so that these are never taken for one.
 const ID_DIGITS: usize = 2 * size_of::<NetworkId>();
 
@@ -48,13 +51,17 @@ pub fn choose<'a>(
 /// What `--join` takes for this network: its name, or what is known of its id where others have that name.
 pub fn word_for(network: &Network, heard: &[Network]) -> Option<String> {
     let name = &network.rules.as_ref()?.name;
-    let meant = heard.iter().filter(|network| is_meant(network, name)).count();
-    Some(if meant == 1 { name.clone() } else { network.known_id() })
+    let alone = heard.iter().all(|other| is_meant(other, name) == (other.prefix == network.prefix));
+    Some(if alone { name.clone() } else { network.known_id() })
 }
 
 fn is_meant(network: &Network, wanted: &str) -> bool {
     let has_name = network.rules.as_ref().is_some_and(|rules| rules.name == wanted);
-    has_name || id_digits(wanted).is_some_and(|digits| has_id(network, &digits))
+    match id_digits(wanted) {
+        Some(digits) if digits.len() >= SHOWN_DIGITS => has_id(network, &digits),
+        Some(digits) => has_name || has_id(network, &digits),
+        None => has_name,
+    }
 }
 
 /// Whether the id may begin like this, as far as it is known.
@@ -115,15 +122,25 @@ mod tests {
     #[test]
     fn a_name_that_looks_like_another_networks_id_hijacks_nobody() {
         let right = network("class-7b", 20);
-        for digits in [LEAST_ID_DIGITS, 8, 16, 32] {
+        // As many digits as are shown of an id are one, also while the right network is not heard.
+        for digits in [SHOWN_DIGITS, SHOWN_DIGITS + 1, 32] {
+            let typed = &right.known_id()[..digits];
+            let heard = [network(typed, 20), network("class-7b", 20)];
+            assert_eq!(chosen(typed, &heard).unwrap().name, "class-7b");
+            assert!(matches!(chosen(typed, &heard[..1]), Err(NetworksError::NotHeard { .. })));
+            let words = heard.each_ref().map(|network| word_for(network, &heard).unwrap());
+            assert_eq!(words, [heard[0].known_id(), "class-7b".to_owned()]);
+        }
+        // Fewer may be either, and if they may be both they are neither.
+        for digits in [LEAST_ID_DIGITS, SHOWN_DIGITS - 1] {
             let typed = &right.known_id()[..digits];
             let heard = [network(typed, 20), network("class-7b", 20)];
             let refused = chosen(typed, &heard).unwrap_err();
             let NetworksError::Ambiguous { networks, .. } = &refused else { panic!("{refused}") };
             for network in &heard {
                 assert!(networks.iter().any(|shown| shown.contains(&network.known_id())), "{refused}");
+                assert_eq!(chosen(&network.known_id(), &heard).unwrap(), network.rules.as_ref().unwrap());
             }
-            assert_eq!(chosen(&right.known_id(), &heard).unwrap().name, "class-7b");
         }
         assert!(check_name(&right.known_id()).is_err(), "a whole id is never a name");
     }
