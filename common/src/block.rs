@@ -33,7 +33,7 @@ pub struct BlockHeader {
     pub time: Timestamp,
     /// The target that the id is below.
     pub bits: CompactTarget,
-    /// The parent's and 1.
+    /// The parent's plus one.
     pub height: Height,
     /// What mining varies.
     pub nonce: u64,

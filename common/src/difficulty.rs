@@ -155,6 +155,14 @@ pub struct RetargetContext {
     pub grandparent_time: Option<Timestamp>,
 }
 
+/// A long pause is no evidence of a weak network: beyond the longer of this time, in milliseconds, and so many times the
+/// spacing that the rules ask for, a solve time counts no further.
+const LONGEST_SOLVE_TIME_MS: i128 = 300_000;
+/// See [`LONGEST_SOLVE_TIME_MS`].
+const LONGEST_SOLVE_SPACINGS: i128 = 6;
+/// The hardest target that the rule comes to, 2^32: far beyond all hash rates, and no block becomes impossible.
+const LEAST_TARGET: Target = Target(U256::from_limbs([1 << 32, 0, 0, 0]));
+
 /// The bits that a block must have (aserti3-2d, relative to the parent). Blocks 1 and 2 keep genesis'
 /// bits: the time between genesis and block 1 says nothing about the hash rate.
 pub fn next_bits(rules: &Rules, context: &RetargetContext) -> CompactTarget {
@@ -162,14 +170,12 @@ pub fn next_bits(rules: &Rules, context: &RetargetContext) -> CompactTarget {
     let Some(grandparent_time) = context.grandparent_time.filter(|_| spacing_target_ms > 0) else {
         return context.parent_bits;
     };
-    // A long pause is no evidence of a weak network: beyond this the solve time counts no further.
-    let longest_ms = i128::max(300_000, 6 * spacing_target_ms);
+    let longest_ms = i128::max(LONGEST_SOLVE_TIME_MS, LONGEST_SOLVE_SPACINGS * spacing_target_ms);
     let solve_time_ms = i128::from(context.parent_time.millis()) - i128::from(grandparent_time.millis());
     let half_life_ms = i128::from(rules.retarget_blocks) * spacing_target_ms;
     let exponent = ((solve_time_ms.min(longest_ms) - spacing_target_ms) * 65536) / half_life_ms;
     let floor = Target::from_leading_zero_bits(rules.difficulty);
-    scale_target(context.parent_bits.to_target(), exponent, Target(U256::from(1_u64 << 32)), floor)
-        .to_compact()
+    scale_target(context.parent_bits.to_target(), exponent, LEAST_TARGET, floor).to_compact()
 }
 
 /// `target · 2^(exponent / 65536)`, by the cubic approximation of aserti3-2d, between `least` and `most`.

@@ -19,6 +19,9 @@ pub const REFUSED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The exit code when the disk failed: full, not writable, broken.
 pub const DISK: u8 = 3;
+/// What a program's `--help` ends with.
+pub const EXIT_CODES: &str =
+    "Exit codes: 0 done; 1 refused, failed or damaged; 2 a usage error; 3 the disk failed.";
 
 /// Why a program cannot do what was asked, for reasons that all programs share.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,9 @@
 //!
 //! What every byte means is written in [`protocol`].
 //!
-//! Nothing here prints, exits, or reads a clock, but for [`net`], [`time::Timestamp::from_system_clock`],
-//! and the question for a passphrase on a terminal, which a program asks for by [`passphrase`].
+//! Nothing here exits. Nothing prints but the question for a passphrase on a terminal, which a program asks for by
+//! [`passphrase`]. Clocks are read by [`net`] and [`driver`] alone, and by [`time::Timestamp::from_system_clock`] for
+//! whoever calls it.
 
 pub mod address;
 pub mod amount;

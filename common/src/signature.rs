@@ -20,13 +20,15 @@ pub const MAX_MODULUS_BYTES: usize = 512;
 /// What decides whether a signature is valid. Consensus takes it as an argument, so that every node uses
 /// the same one and a simulation may use a cheap one.
 pub trait SignatureVerifier: Send + Sync {
-    /// The address of the key with this modulus, if `signature` is its one valid signature over the message
-    /// with this SHA-256 digest. The modulus has passed [`modulus_bits`].
+    /// The address of the key with this modulus, if `signature` is a valid signature of it over the message with
+    /// this SHA-256 digest. The modulus has passed [`modulus_bits`].
+    ///
+    /// A key made as usual has only one; where 65537 divides φ of the modulus, only the key's owner can make others.
     ///
     /// It takes a digest because those of many messages are computed at once, by [`sha256_many`].
     fn signer(&self, modulus: &[u8], digest: &[u8; 32], signature: &[u8]) -> Option<Address>;
 
-    /// Whether `signature` is the one valid signature over `message` of the key with this modulus.
+    /// Whether `signature` is a valid signature over `message` of the key with this modulus.
     fn verify(&self, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
         self.signer(modulus, &sha256(&[message]), signature).is_some()
     }

@@ -37,7 +37,7 @@ impl Timestamp {
     }
 }
 
-/// The number of blocks between a block and genesis, which has height 0.
+/// How many blocks above genesis a block is: genesis has height 0, its child 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Height(u64);
 

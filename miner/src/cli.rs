@@ -1,13 +1,12 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use common::failure::EXIT_CODES;
 use common::settings::CommonFlags;
-
-/// What `--help` ends with.
-const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 refused, failed or damaged; 2 asked wrongly; 3 the disk failed.";
 
 /// Hears payments, mines blocks, and serves the chain, until Ctrl-C.
 #[derive(Debug, Parser)]
@@ -25,7 +24,7 @@ pub struct Cli {
 #[command(next_help_heading = "Mining")]
 struct MiningFlags {
     /// Mine with N threads; 0: one fewer than there are cores, at least one
-    #[arg(long, value_name = "N")]
+    #[arg(long, global = true, value_name = "N")]
     threads: Option<usize>,
 
     /// Do not mine: check, keep and serve the chain only
@@ -65,6 +64,21 @@ pub enum Command {
 }
 
 impl Cli {
+    /// The command line, or what is wrong with it.
+    pub fn parse_from(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let cli = Self::try_parse_from(arguments)?;
+        let of_mining =
+            [("--no-mine", cli.mining.no_mine), ("--passphrase-file", cli.mining.passphrase_file.is_some())];
+        match of_mining.into_iter().find(|(_, given)| *given && cli.command.is_some()) {
+            Some((flag, _)) => {
+                let sentence =
+                    format!("{flag} is about mining, and changes nothing of what a subcommand does");
+                Err(Self::command().error(ErrorKind::ArgumentConflict, sentence))
+            }
+            None => Ok(cli),
+        }
+    }
+
     /// The flags as parameters, where the passphrase of an encrypted key is, and what to do; `None` is to mine.
     pub fn into_parts(mut self) -> (CommonFlags, Option<PathBuf>, Option<Command>) {
         if let Some(threads) = self.mining.threads {
@@ -79,12 +93,34 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::parse_from(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_number_of_threads_may_stand_before_or_after_a_subcommand() {
+        for line in ["miner --threads 8", "miner --threads 8 bench", "miner bench --threads 8"] {
+            assert_eq!(parse(line).unwrap().mining.threads, Some(8), "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_of_mining_are_refused_where_nothing_is_mined() {
+        for flag in ["--no-mine", "--passphrase-file file"] {
+            parse(&format!("miner {flag}")).unwrap();
+            for line in [format!("miner {flag} bench"), format!("miner rules {flag}")] {
+                let refused = parse(&line).unwrap_err();
+                assert!(
+                    refused.use_stderr() && refused.to_string().contains(flag.split(' ').next().unwrap())
+                );
+            }
+        }
     }
 }

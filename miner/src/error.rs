@@ -49,7 +49,7 @@ impl MinerError {
             Self::AlreadyRunning { .. } => {
                 Some("give a second miner a directory of its own with --data-dir".to_owned())
             }
-            Self::Networks(error) => error.hint(),
+            Self::Networks(error) => error.hint().map(str::to_owned),
             Self::SearchPanicked => None,
         }
     }

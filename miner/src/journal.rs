@@ -14,7 +14,7 @@ use common::text::count;
 use common::time::{Height, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::log::Bounded;
+use crate::rate_limit::RateLimit;
 use crate::words;
 
 /// Blocks found here that are remembered, to say so when a reorganisation takes them out: more than the
@@ -60,6 +60,30 @@ impl Kind {
     }
 }
 
+/// What kind of line tells of this; `None`: one that is not bounded here, for it is rare, or for those who asked for
+/// everything.
+fn kind_of(notice: &Notice) -> Option<Kind> {
+    match notice {
+        Notice::PeerFound { .. }
+        | Notice::PeerFailed { .. }
+        | Notice::PeerMisbehaved { .. }
+        | Notice::CallerMisbehaved { .. }
+        | Notice::ForeignNetwork { .. }
+        | Notice::ClockDiffers { .. } => Some(Kind::Peers),
+        Notice::BlockWaits { .. }
+        | Notice::InvalidBlock { .. }
+        | Notice::PaymentRefused { .. }
+        | Notice::PaymentGaveWay { .. } => Some(Kind::Refusals),
+        Notice::PaymentAccepted { .. } => Some(Kind::Payments),
+        Notice::Idle(_) => Some(Kind::Idle),
+        Notice::TipChanged { .. }
+        | Notice::CatchingUp { .. }
+        | Notice::DeepReorganisation { .. }
+        | Notice::Submitted { .. }
+        | Notice::Mining { .. } => None,
+    }
+}
+
 /// The block that was found was this work.
 pub struct FoundBy<'a> {
     /// What was worked on.
@@ -74,7 +98,7 @@ pub struct FoundBy<'a> {
 pub struct Journal {
     rules: Arc<Rules>,
     started: Instant,
-    lines: [Bounded; Kind::ALL.len()],
+    lines: [RateLimit; Kind::ALL.len()],
     height: Height,
     catching_up: bool,
     /// Blocks found here, the newest last.
@@ -236,6 +260,9 @@ impl Journal {
 
     /// Everything else that a node notices.
     pub fn noticed(&mut self, notice: Notice) {
+        if kind_of(&notice).is_some_and(|kind| !self.may_say(kind)) {
+            return;
+        }
         match notice {
             Notice::CatchingUp { height, claimed, from } => {
                 self.catching_up = true;
@@ -246,44 +273,43 @@ impl Journal {
                 "{depth} BLOCKS ARE BEING REPLACED by a branch with more work: payments that were confirmed in \
                  them may be undone. Either the network was split until now, or somebody rewrites its history"
             ),
-            Notice::PeerFound { target, agent } if self.may_say(Kind::Peers) => {
+            Notice::PeerFound { target, agent } => {
                 info!("found a peer: {target}, {agent}");
             }
-            Notice::PeerFailed { target, reason, pause } if self.may_say(Kind::Peers) => {
+            Notice::PeerFailed { target, reason, pause } => {
                 info!(
                     "no contact with {target}: {reason}; to be called again in {} at the earliest",
                     words::duration(pause)
                 );
             }
-            Notice::PeerMisbehaved { target, reason, pause } if self.may_say(Kind::Peers) => {
+            Notice::PeerMisbehaved { target, reason, pause } => {
                 warn!("peer {target} broke the protocol: {reason}; ignored for {}", words::duration(pause));
             }
-            Notice::CallerMisbehaved { from, reason, pause } if self.may_say(Kind::Peers) => warn!(
+            Notice::CallerMisbehaved { from, reason, pause } => warn!(
                 "a caller from {from} broke the protocol and was cut off: {reason}; callers from there wait {} at \
                  first",
                 words::duration(pause)
             ),
-            Notice::ForeignNetwork { from, prefix } if self.may_say(Kind::Peers) => info!(
-                "another network, {}, is running at {from}: it is ignored. `miner networks` says what it is, \
-                 `miner networks --join {}` keeps its rules",
-                hex::encode(prefix),
-                hex::encode(&prefix[..4]),
+            Notice::ForeignNetwork { from, prefix } => info!(
+                "another network, {prefix}, is running at {from}: it is ignored. `miner networks` says what it is, \
+                 `miner networks --join {prefix}` keeps its rules",
+                prefix = hex::encode(prefix),
             ),
-            Notice::ClockDiffers { target, offset_ms } if self.may_say(Kind::Peers) => warn!(
+            Notice::ClockDiffers { target, offset_ms } => warn!(
                 "the clock of {target} is {} {} this machine's: one of the two should be set, or blocks may have \
                  to wait",
                 words::duration(Duration::from_millis(offset_ms.unsigned_abs())),
                 if offset_ms > 0 { "ahead of" } else { "behind" },
             ),
-            Notice::BlockWaits { id, ahead_ms } if self.may_say(Kind::Refusals) => info!(
+            Notice::BlockWaits { id, ahead_ms } => info!(
                 "block {} is {} ahead of this machine's clock and has to wait",
                 words::block(&id),
                 words::duration(Duration::from_millis(ahead_ms)),
             ),
-            Notice::InvalidBlock { id, reason } if self.may_say(Kind::Refusals) => {
+            Notice::InvalidBlock { id, reason } => {
                 warn!("block {} is refused: {reason}", words::block(&id));
             }
-            Notice::PaymentAccepted { transaction, waiting } if self.may_say(Kind::Payments) => {
+            Notice::PaymentAccepted { transaction, waiting } => {
                 let payment = transaction.payment();
                 info!(
                     "payment {} accepted: {} from {} to {}, fee {}; {waiting} waiting",
@@ -294,19 +320,19 @@ impl Journal {
                     payment.fee,
                 );
             }
-            Notice::PaymentRefused { id, reason } if self.may_say(Kind::Refusals) => {
+            Notice::PaymentRefused { id, reason } => {
                 info!("payment {} refused: {reason}", id.short());
             }
-            Notice::PaymentGaveWay { id, fee } if self.may_say(Kind::Refusals) => {
+            Notice::PaymentGaveWay { id, fee } => {
                 info!("the pool is full: payment {} (fee {fee}) gave way to one that pays more", id.short());
             }
             Notice::Submitted { target, taken, of } => debug!("{target} took {taken} of {of} payments"),
             Notice::Mining { height, payments } => {
                 debug!("mining block {height} with {}", count(payments, "payment"));
             }
-            Notice::Idle(idle) if self.may_say(Kind::Idle) => self.idle(idle),
-            // Lines for which there is no room.
-            _ => {}
+            Notice::Idle(idle) => self.idle(idle),
+            // Told of by `tip_changed`, which is given more.
+            Notice::TipChanged { .. } => {}
         }
     }
 

@@ -7,7 +7,6 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
 use common::failure::{Failure, USAGE};
 use common::passphrase::Passphrases;
@@ -22,6 +21,7 @@ mod limits;
 mod log;
 mod networks;
 mod program;
+mod rate_limit;
 mod run;
 mod verify;
 mod words;
@@ -30,7 +30,7 @@ use cli::{Cli, Command};
 use error::MinerError;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         // Of a malformed value nothing more is to be said than which and why.
         Err(error) if error.kind() == ErrorKind::ValueValidation => {

@@ -12,13 +12,12 @@ use common::time::Height;
 use tracing::info;
 
 use crate::journal::{FoundBy, Journal};
+use crate::limits::LONGEST_START;
 use crate::words;
 use miner::search::{HashRate, Search};
 
 /// How long the log of a miner may say nothing of its mining.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
-/// The longest that mining waits, at the start, for the chain that others claim to have: they may lie.
-const LONGEST_START: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub struct Miner {

@@ -103,6 +103,8 @@ fn rewards(
     rules: &Rules,
     passphrases: &Passphrases,
 ) -> Result<Option<Rewards>, MinerError> {
+    // To make a key, or to read an unencrypted one, is to hold it for a moment.
+    hide_memory();
     let keys = KeyStore::new(settings.data_dir.keys());
     let (own, address) = find_or_make(&keys, rules)?;
     if !rules.has_authorities() {
@@ -124,7 +126,6 @@ fn rewards(
         );
         return Ok(None);
     };
-    hide_memory();
     let key = keys.load(&name, rules.key_size, passphrases)?;
     Ok(Some(Rewards { to: key.address(), seal_with: Some(key) }))
 }
@@ -220,13 +221,25 @@ fn tell_where(settings: &Settings, directory: &Path, driver: &Driver) {
             "serving {callers} callers at a time at most: the system allows no more open files (ulimit -n)"
         );
     }
-    if settings.lan {
-        info!("open to the local network: other machines hear this miner and can reach its block server");
-    } else {
-        info!("on this machine only: nothing is sent beyond it (--lan opens it to the local network)");
-    }
+    info!("{}", reach(settings.lan, !settings.peers.is_empty()));
     for peer in &settings.peers {
         info!("keeping up a connection with {peer}");
+    }
+}
+
+/// What of this miner other machines get to see.
+fn reach(lan: bool, has_peers: bool) -> &'static str {
+    match (lan, has_peers) {
+        (true, _) => {
+            "open to the local network: other machines hear this miner and can reach its block server"
+        }
+        (false, false) => {
+            "on this machine only: nothing is sent beyond it (--lan opens it to the local network)"
+        }
+        (false, true) => {
+            "nothing is broadcast beyond this machine, and nobody else can call it (--lan opens it to the local \
+             network); but its peers are called, wherever they are"
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use common::failure::Failure;
 use common::files::Program;
 use common::key_store::KeyStore;
+use common::process::hide_memory;
 use common::settings::Loaded;
 use common::verification::{repair_chain, verify_chain};
 
@@ -16,6 +17,7 @@ use crate::{complain, run};
 pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<String, MinerError> {
     let directory = settings.data_dir.program(Program::Miner, &rules.name, &rules.network_id());
     let rules = Arc::new(rules.clone());
+    hide_memory();
     let (keys, unusable_keys) = KeyStore::new(settings.data_dir.keys()).check()?;
     unusable_keys.iter().for_each(|reason| complain(&format!("unusable: {reason}")));
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);

@@ -100,3 +100,14 @@ async fn submit(peer: &str, network: &NetworkId, transaction: Transaction) -> Re
 fn own_hello(theirs: &Hello) -> Hello {
     Hello::of_caller(theirs, crate::AGENT, Timestamp::from_system_clock())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_limits_has_the_time_of_a_peer() {
+        let row = format!("| `PEER_WITHIN` | {} s | ", PEER_WITHIN.as_secs());
+        assert!(include_str!("../../LIMITS.md").contains(&row));
+    }
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use common::amount::{Amount, ParseAmountError};
+use common::failure::EXIT_CODES;
 use common::key_store::{KeyName, ParseKeyNameError};
 use common::settings::CommonFlags;
 
@@ -12,10 +13,6 @@ use crate::wallet::{ParsePartyError, Party};
 
 /// How many confirmed payments `wallet history` shows unless told otherwise: some screens full.
 const HISTORY_LIMIT: &str = "100";
-
-/// What `--help` ends with.
-const EXIT_CODES: &str =
-    "Exit codes: 0 done; 1 refused, failed or damaged; 2 asked wrongly; 3 the disk failed.";
 
 /// Keys, payments, and a verified copy of the chain.
 #[derive(Debug, Parser)]

@@ -96,7 +96,7 @@ pub struct Sockets {
 /// What a program wants of its driver.
 #[derive(Debug)]
 pub enum Command {
-    /// Broadcast a payment, and submit it to named peers.
+    /// Broadcast these payments, and submit them to named peers.
     Send(Vec<Transaction>),
     /// End the loop.
     Stop,

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 /// Callers of a block server unless the settings say otherwise: enough for a room of programs that all know each
-/// other. What each may make the server hold is bounded by what all may: see the two below.
+/// other. What each may make the server hold is bounded by what all may: see [`MAX_ANSWER_BYTES`] and
+/// [`MAX_REQUEST_BYTES`].
 pub const MAX_CONNECTIONS: usize = 256;
 /// One IP address has at most one in so many of them: a classroom on one machine finds room, and whoever takes all of
 /// his leaves as many to others.

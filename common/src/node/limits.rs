@@ -48,9 +48,9 @@ pub const FETCH_PATIENCE: Duration = Duration::from_secs(30);
 pub const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 /// A server that closes a connection unasked is not at fault when nothing happened on it for this long.
 pub const QUIET_CONNECTION: Duration = Duration::from_secs(5);
-/// First and longest pause after a peer failed; it doubles in between.
+/// The first pause after a peer failed; each further one is twice as long as the one before.
 pub const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-/// The longest pause.
+/// The longest such pause.
 pub const LONGEST_BACK_OFF: Duration = Duration::from_secs(300);
 /// The longest pause of a peer that the user named: he wants it, so it is asked again soon.
 pub const LONGEST_NAMED_BACK_OFF: Duration = Duration::from_secs(10);
@@ -81,7 +81,8 @@ pub const CLOCK_WAS_SET_MS: u64 = 1_000;
 pub const MAX_HELD_HEADERS: usize = 4_000;
 /// Ends of windows that are kept of one such chain: of 500 million headers, a block a second for 16 years. 10 MiB.
 pub const MAX_WINDOWS: usize = 262_144;
-/// Headers of the chain being fetched that may wait for their bodies.
+/// Headers of the chain being fetched that may wait for their bodies: more are asked for as long as they find room
+/// below this. A fetch begins with the headers that its scan held and those that proved the work: 6,000 at most.
 pub const MAX_PENDING_HEADERS: usize = 4_000;
 /// Blocks asked for and not yet handed out to be connected.
 pub const MAX_BLOCKS_IN_FLIGHT: usize = 256;
@@ -145,7 +146,7 @@ pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Blocks in one push to a named peer.
 pub const PUSH_BLOCKS: usize = 64;
-/// Bytes of them, unless the first alone has more: half a frame.
+/// Bytes of the blocks in one push to a named peer, unless the first alone has more: half a frame.
 pub const PUSH_BYTES: usize = 4 * 1024 * 1024;
 /// Pages of a peer's pool that are read: more ids than any pool holds by default.
 pub const MAX_POOL_PAGES: usize = 8;

@@ -41,7 +41,8 @@ pub struct CommonFlags {
     #[arg(long, global = true, value_name = "DIRECTORY")]
     pub data_dir: Option<String>,
 
-    /// Open to the local network; without it nothing leaves this machine
+    /// Open to the local network; without it nothing is broadcast beyond this machine and nobody else can call
+    /// it, but named peers are called all the same
     #[arg(long, global = true)]
     pub lan: bool,
 

@@ -94,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn the_table_of_limits_has_the_room_of_a_generation() {
+        assert_eq!(GENERATION_BYTES, 524_288);
+        assert!(include_str!("../../../LIMITS.md").contains("| `GENERATION_BYTES` | 524,288 | "));
+    }
+
+    #[test]
     fn a_key_is_found_by_its_whole_modulus() {
         let keys = RecentKeys::default();
         assert!(!has(&keys, 1));

@@ -8,19 +8,23 @@ use common::lanes::{Avx2, Avx512};
 use super::instructions::{self, Sha256Words};
 use super::{Kernel, Puzzle, lanes};
 
-/// Those that this machine can run, the fastest first.
+/// Those that this machine can run, the fastest first: each wants every feature that its function enables, also where
+/// no processor has the one without the other, for a hypervisor may hide any of them.
 pub fn kernels() -> Vec<Kernel> {
     let mut kernels = Vec::new();
     if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") {
         kernels.push(Kernel { name: "AVX-512", batch: 8_192, search: avx512 });
     }
-    if is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1") {
+    if is_x86_feature_detected!("sha")
+        && is_x86_feature_detected!("ssse3")
+        && is_x86_feature_detected!("sse4.1")
+    {
         kernels.push(Kernel { name: "SHA extensions", batch: 4_096, search: sha });
     }
     if is_x86_feature_detected!("avx2") {
         kernels.push(Kernel { name: "AVX2", batch: 4_096, search: avx2 });
     }
-    if is_x86_feature_detected!("bmi2") {
+    if is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
         kernels.push(Kernel { name: "BMI2", batch: 512, search: bmi2 });
     }
     kernels
@@ -38,7 +42,7 @@ fn avx2(puzzle: &Puzzle, first: u64, count: u32) -> Option<u64> {
     unsafe { lanes::search::<Avx2>(puzzle, first, count) }
 }
 
-/// Rotations that leave their operand as it was, and so need no copies of it.
+/// Rotations that leave their operand as it was, and so need no copies of it (BMI2), and "and not" in one (BMI1).
 #[target_feature(enable = "bmi1,bmi2")]
 fn bmi2(puzzle: &Puzzle, first: u64, count: u32) -> Option<u64> {
     // SAFETY: one lane needs no special instructions.

@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use common::hash::{BlockId, NetworkId};
-use common::net::{ClientDeadlines, connect};
+use common::net::{Addresses, Broadcaster, ClientDeadlines, connect};
 use common::time::Timestamp;
-use common::wire::{Hello, Request, Response, Status};
+use common::wire::{Announcement, Datagram, Hello, Request, Response, Status};
 
 /// The longest that a test waits for anything.
 pub const AT_MOST: Duration = Duration::from_secs(120);
@@ -40,6 +41,36 @@ impl Ports {
         ];
         settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect()
     }
+}
+
+/// Does something while these statuses are broadcast in the network's name, over and over.
+pub fn while_announcing<T>(
+    network: &NetworkId,
+    statuses: &[Status],
+    ports: &Ports,
+    act: impl FnOnce() -> T,
+) -> T {
+    let datagrams = statuses.iter().map(|&status| Datagram::new(network, Announcement::Status(status)));
+    let datagrams: Vec<_> = datagrams.map(|datagram| datagram.to_bytes()).collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut broadcaster = Broadcaster::open(Addresses::this_machine()).unwrap();
+                let mut ticks = tokio::time::interval(Duration::from_millis(20));
+                while !done.load(Ordering::Relaxed) {
+                    ticks.tick().await;
+                    for datagram in &datagrams {
+                        broadcaster.send(datagram, ports.status).await;
+                    }
+                }
+            });
+        });
+        let result = act();
+        done.store(true, Ordering::Relaxed);
+        result
+    })
 }
 
 /// A file with the rules of a network of this name.
@@ -132,15 +163,27 @@ impl Miner {
         call(place, None).0.network
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(sent.unwrap().success());
     }
 
     /// Waits for its end.
     pub fn exit_code(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let deadline = Instant::now() + AT_MOST;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.seen.join("\n"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends it at once, as `kill -9` does.
