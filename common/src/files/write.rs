@@ -19,10 +19,12 @@ use super::temporary::{Temporary, create_nameless};
 /// [`FilesError::Exists`] when anything of that name is there: nothing is changed then. [`FilesError::Uncertain`] when
 /// the file may be there all the same. After every other error it is not.
 pub fn create_new(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
-    if !create_nameless(path, contents)? {
+    let nameless = create_nameless(path, contents)?;
+    if nameless.is_none() {
         create_by_another_name(path, contents)?;
     }
-    match flush_directory_of(path) {
+    let flushed = nameless.map_or(Ok(()), |file| file.sync_all().map_err(FilesError::io("write", path)));
+    match flushed.and_then(|()| flush_directory_of(path)) {
         // It has its name already, of which whoever asked must not be told that it has not.
         Err(FilesError::Io { source, .. }) if remove(path).is_err() => {
             Err(FilesError::Uncertain { path: path.to_owned(), source })
