@@ -55,7 +55,7 @@ pub enum WalletError {
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
-    #[error("the payment {id} is not made safely, and may be sent all the same: {source}")]
+    #[error("it is not certain that the payment {id} is made: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
 }
 
@@ -109,7 +109,7 @@ impl WalletError {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
             }
             Self::PaymentUncertain { .. } => Some(
-                "when the disk can be written again, see in `wallet history` whether it is, before you pay again",
+                "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
             ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(

@@ -45,10 +45,17 @@ fn create_by_another_name(path: &Path, contents: &[u8]) -> Result<(), FilesError
 
 /// Writes a file, readable by its owner alone (0600), whole and durable when this returns. It takes the place
 /// of one that is there.
+///
+/// # Errors
+/// [`FilesError::Uncertain`] when the new file is there, and the old one may be again after a power cut. After every
+/// other error the old one is there.
 pub fn replace(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
     let temporary = Temporary::write(path, contents)?;
     fs::rename(temporary.path(), path).map_err(FilesError::io("write", path))?;
-    flush_directory_of(path)
+    flush_directory_of(path).map_err(|error| match error {
+        FilesError::Io { source, .. } => FilesError::Uncertain { path: path.to_owned(), source },
+        error => error,
+    })
 }
 
 /// Gives a file another name in its directory, durably. It takes the place of one that is there.
