@@ -51,12 +51,15 @@ pub enum WalletError {
     NoChainGiven { network: String, within: Duration },
     #[error("stopped before it was done")]
     Interrupted,
-    #[error("the payment {id} never will be confirmed: another payment took its place")]
+    #[error("the payment {id} will never be confirmed: another payment took its place")]
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
     #[error("it is not certain that the payment {id} is made: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
+    /// The rest of what was asked for is not done.
+    #[error("the payment {id} is made; what was to be done after it is not: {source}")]
+    PaymentMade { id: TransactionId, source: Box<WalletError> },
 }
 
 /// What of a balance pending payments take up, as the rest of a sentence.
@@ -78,6 +81,15 @@ where
 }
 
 impl WalletError {
+    /// The same of something that fails when a payment is made: it must not look like a refusal.
+    pub fn when_made(self, id: TransactionId) -> Self {
+        match self {
+            // These say what became of the payment.
+            Self::PaymentConflicting { .. } | Self::PaymentExpired { .. } => self,
+            error => Self::PaymentMade { id, source: error.into() },
+        }
+    }
+
     /// 2 when what the user gave is malformed or unknown, 3 when the disk failed, 1 for everything else that was
     /// refused or failed.
     pub fn exit_code(&self) -> u8 {
@@ -90,6 +102,7 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
+            Self::PaymentMade { source, .. } => source.exit_code(),
             Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
@@ -111,6 +124,9 @@ impl WalletError {
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
             ),
+            Self::PaymentMade { .. } => Some(
+                "do not pay again: `wallet sync` sends the payment until a block holds it, `wallet history` shows it",
+            ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(
                 "start one with `miner`, on this machine or with --lan on both; ports and --network have to be the same, \
@@ -122,9 +138,9 @@ impl WalletError {
             Self::Interrupted => {
                 Some("what was fetched is kept, and pending payments are sent again by `wallet sync`")
             }
-            Self::InsufficientFunds { payments, .. } if *payments > 0 => {
-                Some("`wallet history` shows the pending payments; they are freed when they expire")
-            }
+            Self::InsufficientFunds { payments, .. } if *payments > 0 => Some(
+                "`wallet history` shows the pending payments; what those made with --valid-for take up is free when they expire",
+            ),
             Self::InsufficientFunds { .. } => {
                 Some("`wallet sync --once` fetches what was received since the last sync")
             }

@@ -94,16 +94,16 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let request = Request { from, amount, to, fee, data, valid_for, passphrases };
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
+            let id = sent.id;
+            // Before it is announced: that takes seconds, in which this program may be killed.
+            let printed = print(&id.to_string());
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);
-            // It must not look like a refusal.
-            print_result(&sent.id.to_string()).map_err(|source| Failure::System {
-                action: "print the payment's id, although the payment is made",
-                source,
-            })?;
-            match wait {
-                true => commands::sync::follow(&parameters, Until::Confirmed(sent.id), &mut notes)?,
-                false => return Ok(()),
-            }
+            let waited = printed.and_then(|()| match wait {
+                true => commands::sync::follow(&parameters, Until::Confirmed(id), &mut notes)
+                    .and_then(|result| print(&result)),
+                false => Ok(()),
+            });
+            return waited.map_err(|error| error.when_made(id));
         }
         Command::Verify { repair } => commands::verify::verify(&parameters, repair)?,
         Command::Sync { once } => {
