@@ -176,7 +176,9 @@ impl Failure {
                      and keys and payments are in other folders"
                 }
             },
-            (Self::Unsound { .. }, _) => "copy it back from where you have a copy of it",
+            (Self::Unsound { .. }, _) => {
+                "put it back from a backup; what you do not need any more can be removed"
+            }
             _ if self.is_of_disk() => files::DISK_HINT,
             (
                 Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. }))

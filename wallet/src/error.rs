@@ -11,6 +11,8 @@ use common::hash::TransactionId;
 use common::key_store::KeyName;
 use common::rules::MAX_DATA_BYTES;
 
+use crate::outbox::PaymentFileError;
+
 /// Why a command does not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum WalletError {
@@ -57,6 +59,8 @@ pub enum WalletError {
     PaymentExpired { id: TransactionId },
     #[error("it is not certain that the payment {id} is made: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
+    #[error("{sender} may have a payment on its way of which nobody knows how much it takes up: {source}")]
+    PaymentUnknown { sender: KeyName, source: PaymentFileError },
     /// The rest of what was asked for is not done.
     #[error("the payment {id} is made; what was to be done after it is not: {source}")]
     PaymentMade { id: TransactionId, source: Box<WalletError> },
@@ -102,6 +106,7 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
+            Self::PaymentUnknown { source, .. } if source.is_of_disk() => DISK,
             Self::PaymentMade { source, .. } => source.exit_code(),
             Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
@@ -110,6 +115,7 @@ impl WalletError {
             | Self::Interrupted
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
+            | Self::PaymentUnknown { .. }
             | Self::PaymentUncertain { .. } => REFUSED,
         }
     }
@@ -123,6 +129,10 @@ impl WalletError {
             }
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
+            ),
+            Self::PaymentUnknown { .. } => Some(
+                "see that the file can be read, put it back from a backup, or `wallet sync` until a block holds the \
+                 payment; if you remove the file, the next payment takes its place, and one of the two is confirmed",
             ),
             Self::PaymentMade { .. } => Some(
                 "do not pay again: `wallet sync` sends the payment until a block holds it, `wallet history` shows it",

@@ -36,7 +36,7 @@ const SETTLED_LOOK_UPS: usize = 64;
 const LOCK_FILE: &str = ".lock";
 /// In how many digits a nonce is written: every `u64` fits.
 const NONCE_DIGITS: usize = 20;
-/// What is put after the name of a file whose contents are not what its name says.
+/// What was put after the name of a damaged file when such files were set aside. The payment may still be on its way.
 const SET_ASIDE: &str = ".damaged";
 
 /// A directory of payments of one network.
@@ -59,8 +59,31 @@ pub struct Survey {
     pub past: Vec<PaymentName>,
     /// Those whose nonce is still to come.
     pub open: Vec<OpenPayment>,
-    /// Files that could not be used, a sentence each.
-    pub problems: Vec<String>,
+    /// Those whose nonce is still to come, and whose files are of no use: they may be on their way all the same.
+    pub unusable: Vec<PaymentFileError>,
+}
+
+/// Why the file of a payment is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentFileError {
+    #[error("the payment {} in {} is damaged", name.id, path.display())]
+    Damaged { name: PaymentName, path: PathBuf },
+    #[error("the payment {} cannot be read: {source}", name.id)]
+    Unreadable { name: PaymentName, source: FilesError },
+}
+
+impl PaymentFileError {
+    /// Which payment, by its file's name.
+    pub fn name(&self) -> &PaymentName {
+        match self {
+            Self::Damaged { name, .. } | Self::Unreadable { name, .. } => name,
+        }
+    }
+
+    /// Whether the disk failed.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.is_of_disk())
+    }
 }
 
 /// What the name of a payment's file says.
@@ -95,8 +118,7 @@ impl Outbox {
         Ok(LockedOutbox { outbox: self, _lock: lock })
     }
 
-    /// Every payment as this ledger shows it; without a ledger (never synced) all are pending. A damaged file
-    /// is set aside and named among the problems.
+    /// Every payment as this ledger shows it; without a ledger (never synced) all are pending. Nothing is changed.
     pub fn survey(&self, ledger: Option<&dyn Read>) -> Result<Survey, WalletError> {
         let mut survey = Survey::default();
         let next_height = ledger.map(|ledger| ledger.tip()).transpose()?.map(|tip| tip.height.next());
@@ -104,7 +126,8 @@ impl Outbox {
         // Sorted, so the payments of one sender stand together: what is dear is done once for each.
         let mut current: Option<(&str, Address, u64)> = None;
         for file_name in &file_names {
-            let Some((text, nonce, id)) = split(file_name) else { continue };
+            let set_aside = file_name.strip_suffix(SET_ASIDE);
+            let Some((text, nonce, id)) = split(set_aside.unwrap_or(file_name)) else { continue };
             let (sender, next_nonce) = match current {
                 Some((known, sender, next_nonce)) if known == text => (sender, next_nonce),
                 _ => {
@@ -115,7 +138,13 @@ impl Outbox {
             };
             current = Some((text, sender, next_nonce));
             let name = PaymentName { sender, nonce, id };
-            if nonce < next_nonce {
+            let is_past = nonce < next_nonce;
+            if set_aside.is_some() {
+                let path = self.directory.join(file_name);
+                survey.unusable.extend((!is_past).then_some(PaymentFileError::Damaged { name, path }));
+                continue;
+            }
+            if is_past {
                 survey.past.push(name);
                 continue;
             }
@@ -125,31 +154,26 @@ impl Outbox {
                     survey.open.push(OpenPayment { name, transaction, expired });
                 }
                 Ok(None) => {}
-                Err(problem) => survey.problems.push(problem),
+                Err(error) => survey.unusable.push(error),
             }
         }
         Ok(survey)
     }
 
-    /// The payment of a file; `None` when it is gone, which another process may have seen to. A damaged file
-    /// is set aside; the error is the sentence about it.
-    pub fn read(&self, name: &PaymentName) -> Result<Option<Transaction>, String> {
+    /// The payment of a file; `None` when it is gone, which another process may have seen to.
+    pub fn read(&self, name: &PaymentName) -> Result<Option<Transaction>, PaymentFileError> {
         let path = self.path(name);
         let bytes = match files::read(&path, MAX_DATAGRAM_BYTES as u64) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
+            // A link that leads nowhere is no sign that nothing was sent.
+            Err(error) if error.is_not_found() && path.symlink_metadata().is_err() => return Ok(None),
             Err(FilesError::TooLarge { .. }) => Vec::new(),
-            Err(error) => return Err(format!("a pending payment is left out: {error}")),
+            Err(source) => return Err(PaymentFileError::Unreadable { name: *name, source }),
         };
         let transaction = decode::<Transaction>(&bytes).ok();
-        if let Some(transaction) = transaction.filter(|transaction| PaymentName::of(transaction) == *name) {
-            return Ok(Some(transaction));
-        }
-        let aside = self.directory.join(format!("{name}{SET_ASIDE}"));
-        let what = format!("the pending payment {} is damaged and left out", name.id);
-        match files::rename(&path, &aside) {
-            Ok(()) => Err(format!("{what}; its file is now {}", aside.display())),
-            Err(error) => Err(format!("{what}: {error}")),
+        match transaction.filter(|transaction| PaymentName::of(transaction) == *name) {
+            Some(transaction) => Ok(Some(transaction)),
+            None => Err(PaymentFileError::Damaged { name: *name, path }),
         }
     }
 
@@ -217,6 +241,16 @@ impl Survey {
     /// The pending payments of one sender.
     pub fn pending_from(&self, sender: &Address) -> impl Iterator<Item = &OpenPayment> {
         self.pending().filter(move |entry| entry.name.sender == *sender)
+    }
+
+    /// Takes out why a payment of this sender cannot be read, of which nobody knows then what it takes up, and whether
+    /// its nonce is free.
+    pub fn take_unknown_from(&mut self, sender: &Address) -> Option<PaymentFileError> {
+        // Of one that was put back, what was set aside may still be there.
+        let is_known = |name: &PaymentName| self.open.iter().any(|entry| entry.name == *name);
+        let is_unknown = |name: &PaymentName| name.sender == *sender && !is_known(name);
+        let place = self.unusable.iter().position(|error| is_unknown(error.name()))?;
+        Some(self.unusable.swap_remove(place))
     }
 
     /// What the pending payments of a sender take up, fees included.

@@ -46,7 +46,7 @@ impl Wallet<LmdbStore> {
 
 impl<S: Store> Wallet<S> {
     /// The outbox, and what else a command looks up, in one state of the ledger; `None` for the ledger when
-    /// there is none yet. Damaged payments are told of.
+    /// there is none yet. Payments whose files are of no use are told of.
     pub fn survey<T>(
         &self,
         notes: &mut Notes,
@@ -61,8 +61,8 @@ impl<S: Store> Wallet<S> {
             Some(chain) => chain.store().read(|ledger| both(Some(ledger)))?,
             None => both(None)?,
         };
-        for problem in &survey.problems {
-            notes(&format!("warning: {problem}"));
+        for error in &survey.unusable {
+            notes(&format!("warning: {error}"));
         }
         Ok((survey, found))
     }

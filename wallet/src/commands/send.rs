@@ -50,10 +50,13 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     // Whoever else is sending waits from here until the payment is in the outbox: no nonce is used twice, and
     // nothing is spent twice.
     let outbox = wallet.outbox.lock()?;
-    let (survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
+    let (mut survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
         Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?, survey.settled(ledger)?)),
         None => Ok(Default::default()),
     })?;
+    if let Some(source) = survey.take_unknown_from(&from) {
+        return Err(WalletError::PaymentUnknown { sender, source });
+    }
     let pending = survey.outgoing(&from);
     let spendable = account.balance.saturating_sub(pending);
     if needed > spendable {
@@ -285,6 +288,50 @@ mod tests {
         assert_eq!(sent.unwrap().transaction.payment.nonce, 1);
         assert_eq!(scene.pending(), 1);
         assert!(notes[0].starts_with("warning: a payment of long ago stays"), "{notes:?}");
+    }
+
+    /// Its nonce and its money were taken for free, and given to a second payment.
+    #[test]
+    #[cfg(unix)]
+    fn a_sender_with_a_payment_that_cannot_be_read_pays_nothing_until_that_is_settled() {
+        type Spoil = fn(&std::path::Path);
+        let spoils: [Spoil; 4] = [
+            |path| std::fs::write(path, "no payment").unwrap(),
+            |path| std::fs::rename(path, path.with_extension("damaged")).unwrap(),
+            // What cannot be read, also by root.
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::create_dir(path).unwrap();
+            },
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink("/nonexistent/payment", path).unwrap();
+            },
+        ];
+        for spoil in spoils {
+            let mut scene = Scene::new();
+            scene.mine_for("alice");
+            scene.mine_for("bob");
+            let sent = scene.send("alice", "4", "bob", "0");
+            let name = PaymentName::of(&sent.transaction);
+            let path = scene.wallet.outbox.path(&name);
+            spoil(&path);
+            for _ in 0..2 {
+                let request = scene.request("alice", "1", "bob", "0");
+                let error = send(&scene.wallet, &request, &mut ignore).unwrap_err();
+                assert!(matches!(&error, WalletError::PaymentUnknown { .. }), "{error}");
+                assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+                assert_eq!(error.exit_code(), 1);
+            }
+            assert_eq!(
+                scene.send("bob", "1", "alice", "0").transaction.payment.nonce,
+                0,
+                "bob has no part in it"
+            );
+            // A block takes the payment: it was on its way.
+            scene.mine_with(vec![sent.transaction]);
+            assert_eq!(scene.send("alice", "1", "bob", "0").transaction.payment.nonce, 1);
+        }
     }
 
     #[test]

@@ -134,7 +134,12 @@ impl Scene {
 
     /// A block without payments, whose reward somebody else gets.
     pub fn mine_empty(&mut self) {
-        self.mine(Address::from_bytes([0xee; 32]), Vec::new());
+        self.mine_with(Vec::new());
+    }
+
+    /// A block with these payments, whose reward somebody else gets.
+    pub fn mine_with(&mut self, transactions: Vec<Transaction>) {
+        self.mine(Address::from_bytes([0xee; 32]), transactions);
     }
 
     /// Replaces the newest block by two without payments.

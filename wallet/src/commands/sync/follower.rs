@@ -286,9 +286,10 @@ impl<'a> Follower<'a> {
             let fates = fates(&survey, reader)?;
             Ok((survey, fates))
         })?;
-        for problem in &survey.problems {
-            if self.problems.insert(problem.clone()) {
+        for problem in survey.unusable.iter().map(ToString::to_string) {
+            if !self.problems.contains(&problem) {
                 self.note(&format!("warning: {problem}"));
+                self.problems.insert(problem);
             }
         }
         for name in survey.past.iter().chain(survey.open.iter().map(|entry| &entry.name)) {
