@@ -8,8 +8,9 @@ use common::amount::Amount;
 use common::failure::{DISK, Failure, REFUSED, USAGE};
 use common::files::{FilesError, Program};
 use common::hash::TransactionId;
-use common::key_store::KeyName;
+use common::key_store::{KeyName, KeyStoreError};
 use common::rules::MAX_DATA_BYTES;
+use common::text::count;
 
 use crate::outbox::PaymentFileError;
 
@@ -21,6 +22,11 @@ pub enum WalletError {
     Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
+    #[error(
+        "{} of {of} keys could not be encrypted: {}{}", refused.len(), names_of(refused),
+        if refused.len() < *of { "; spending from the others takes the passphrase from now on, and nobody can recover it" } else { "" }
+    )]
+    NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
     #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
@@ -66,12 +72,18 @@ pub enum WalletError {
     PaymentMade { id: TransactionId, source: Box<WalletError> },
 }
 
+fn names_of(refused: &[(KeyName, KeyStoreError)]) -> String {
+    refused.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// What of a balance pending payments take up, as the rest of a sentence.
 fn taken_up(balance: Amount, pending: Amount, payments: usize) -> String {
     match payments {
         0 => String::new(),
-        1 => format!(" (of its balance of {balance} one pending payment takes up {pending})"),
-        _ => format!(" (of its balance of {balance} {payments} pending payments take up {pending})"),
+        _ => {
+            let payments = count(payments, "pending payment");
+            format!(" ({pending} of its balance of {balance} is taken up by {payments})")
+        }
     }
 }
 
@@ -106,9 +118,13 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
+            Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| error.is_of_disk()) => {
+                DISK
+            }
             Self::PaymentUnknown { source, .. } if source.is_of_disk() => DISK,
             Self::PaymentMade { source, .. } => source.exit_code(),
-            Self::NeverSynced { .. }
+            Self::NotAllEncrypted { .. }
+            | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
             | Self::NoChainGiven { .. }
@@ -126,6 +142,9 @@ impl WalletError {
             Self::Failure(failure) => failure.hint(Program::Wallet),
             Self::UnknownAddress { .. } => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
+            }
+            Self::NotAllEncrypted { .. } => {
+                Some("once they can be, `wallet encrypt --all` encrypts those that are left")
             }
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",

@@ -12,7 +12,7 @@ use common::transaction::Transaction;
 
 use crate::error::WalletError;
 use crate::outbox::{OpenPayment, PaymentName, Survey};
-use crate::output::{Notes, data, moment};
+use crate::output::{Note, Notes, data, moment};
 use crate::wallet::Wallet;
 
 /// The addresses of this wallet by name.
@@ -44,7 +44,7 @@ pub fn history<S: Store>(
     for name in &replaced {
         match wallet.outbox.read(name) {
             Ok(transaction) => replaced_payments.extend(transaction.map(|transaction| (name, transaction))),
-            Err(problem) => notes(&format!("warning: {problem}")),
+            Err(error) => notes(Note::warning(error)),
         }
     }
     let concerns = |entry: &&OpenPayment| {
@@ -54,10 +54,12 @@ pub fn history<S: Store>(
         survey.open.iter().filter(concerns).partition(|entry| !entry.expired);
 
     match &tip {
-        None => notes("Never synced: only payments made here are known; run `wallet sync` for the others."),
+        None => notes(Note::info(
+            "Never synced: only payments made here are known; run `wallet sync` for the others.",
+        )),
         Some(_) if confirmed.len() > limit => {
             confirmed.drain(..confirmed.len() - limit);
-            notes(&format!("Older payments are not shown: --limit shows more than {limit}."));
+            notes(Note::info(format!("Older payments are not shown: --limit shows more than {limit}.")));
         }
         Some(_) => {}
     }
@@ -86,7 +88,7 @@ pub fn history<S: Store>(
         )
         .collect();
     if entries.is_empty() {
-        notes("No payments yet.");
+        notes(Note::info("No payments yet."));
     }
     Ok(entries.join("\n"))
 }
@@ -157,7 +159,7 @@ fn watch<S: Store>(
     let watched = chain.store().read(|reader| reader.watched())?;
     let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
     if !new.is_empty() {
-        notes("Searching the chain for the payments of keys that are new to it …");
+        notes(Note::info("Searching the chain for the payments of keys that are new to it …"));
         chain.watch(&new, false)?;
     }
     Ok(())
@@ -255,7 +257,7 @@ mod tests {
         let of_alice = history(&scene.wallet, Some(&"alice".parse().unwrap()), 100, &mut ignore).unwrap();
         assert!(of_alice.contains("alice paid 4 to bob") && !of_alice.contains("bob mined"), "{of_alice}");
         let mut notes = Vec::new();
-        let short = history(&scene.wallet, None, 1, &mut |note| notes.push(note.to_owned())).unwrap();
+        let short = history(&scene.wallet, None, 1, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(short.starts_with("block 2, 1 confirmation") && short.contains("bob mined"), "{short}");
         assert!(!short.contains("alice"), "{short}");
         assert!(notes[0].contains("--limit"), "{notes:?}");
@@ -266,11 +268,11 @@ mod tests {
         let mut scene = Scene::new();
         scene.mine_for("alice");
         let mut notes = Vec::new();
-        let shown = history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_owned())).unwrap();
+        let shown = history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(shown.contains("alice mined 10"), "{shown}");
         assert!(notes[0].contains("Searching the chain"), "{notes:?}");
         let mut notes = Vec::new();
-        history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_owned())).unwrap();
+        history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(notes.is_empty(), "it is searched once: {notes:?}");
     }
 

@@ -9,7 +9,7 @@ use common::store::{Store, Tip};
 use common::transaction::{Payment, Transaction, TransactionVersion};
 
 use crate::error::WalletError;
-use crate::output::Notes;
+use crate::output::{Note, Notes};
 use crate::wallet::{Party, Wallet};
 
 /// What the user asks for.
@@ -38,8 +38,8 @@ pub struct Sent {
 pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) -> Result<Sent, WalletError> {
     let fee = request.fee.unwrap_or(wallet.rules.min_fee);
     let needed = check_request(wallet, request, fee)?;
-    let to = wallet.address_of(&request.to)?;
-    let sender = wallet.key_of(&request.from)?;
+    let to = request.to.address(&wallet.keys)?;
+    let sender = request.from.key(&wallet.keys)?;
     if wallet.chain.is_none() {
         return Err(WalletError::NeverSynced { network: wallet.rules.name.clone() });
     }
@@ -85,14 +85,15 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     drop(outbox);
     // The payment is made: nothing from here on may look like a refusal, or the user would pay twice.
     if let Err(error) = wallet.outbox.remove(&settled) {
-        notes(&format!("warning: a payment of long ago stays in the outbox: {error}"));
+        notes(Note::warning(format!("a payment of long ago stays in the outbox: {error}")));
     }
 
     let until = match transaction.payment.valid_until {
         0 => "until a block holds it".to_owned(),
         height => format!("until a block holds it, or block {height} is past"),
     };
-    notes(&format!("{sender} pays {} to {}, fee {fee}. It is pending {until}.", request.amount, request.to));
+    let (amount, to) = (request.amount, &request.to);
+    notes(Note::info(format!("{sender} pays {amount} to {to}, fee {fee}. It is pending {until}.")));
     Ok(Sent { id, transaction })
 }
 
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "alice can spend 5.5 and this payment takes 6.25: 0.75 are missing \
-             (of its balance of 10 one pending payment takes up 4.5)"
+             (4.5 of its balance of 10 is taken up by 1 pending payment)"
         );
         assert_eq!(error.exit_code(), 1);
         scene.send("alice", "5", "bob", "0.5");
@@ -284,7 +285,7 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let mut notes = Vec::new();
         let request = scene.request("alice", "1", "bob", "0");
-        let sent = send(&scene.wallet, &request, &mut |note| notes.push(note.to_owned()));
+        let sent = send(&scene.wallet, &request, &mut |note| notes.push(note.to_string()));
         assert_eq!(sent.unwrap().transaction.payment.nonce, 1);
         assert_eq!(scene.pending(), 1);
         assert!(notes[0].starts_with("warning: a payment of long ago stays"), "{notes:?}");

@@ -12,13 +12,13 @@ use common::files::Program;
 use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::node::{Node, NodeConfig};
-use common::settings::{Loaded, Note};
+use common::settings::{Loaded, Note as Surprise};
 use common::signature::RsaVerifier;
 use common::store::LmdbStore;
 
 use crate::error::WalletError;
 use crate::outbox::Outbox;
-use crate::output::Notes;
+use crate::output::{Note, Notes};
 
 mod fates;
 mod follower;
@@ -43,8 +43,8 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     let Loaded { settings, rules, notes: surprises } = parameters;
     for surprise in surprises {
         match surprise {
-            Note::CommonName { .. } => notes(&format!("warning: {surprise}")),
-            Note::RulesChanged { .. } => notes(&surprise.to_string()),
+            Surprise::CommonName { .. } => notes(Note::warning(surprise)),
+            Surprise::RulesChanged { .. } => notes(Note::info(surprise.to_string())),
         }
     }
     let rules = Arc::new(rules.clone());

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 
 use super::send::{Request, Sent, send};
 use crate::outbox::Outbox;
+use crate::output::Note;
 use crate::wallet::Wallet;
 
 pub struct Scene {
@@ -31,7 +32,7 @@ pub struct Scene {
 }
 
 /// For tests that do not look at notes.
-pub fn ignore(_: &str) {}
+pub fn ignore(_: Note) {}
 
 /// For keys that are not encrypted: asking for a passphrase fails.
 pub fn no_passphrase() -> Passphrases {

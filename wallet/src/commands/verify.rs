@@ -16,7 +16,7 @@ use common::verification::{repair_chain, verify_chain};
 
 use crate::error::WalletError;
 use crate::outbox::Outbox;
-use crate::output::print_note;
+use crate::output::print_line;
 
 /// Checks everything, and says what was checked. Damages are told of one by one.
 pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> {
@@ -27,19 +27,19 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     let (sound_keys, unusable_keys) = keys.check()?;
     let outbox = data.outbox(&rules.name, &network);
     let (sound_payments, damaged_payments) = payments(&Outbox::new(&outbox), rules)?;
-    unusable_keys.iter().for_each(|reason| print_note(&format!("unusable: {reason}")));
-    damaged_payments.iter().for_each(|damage| print_note(&format!("damaged: {damage}")));
+    unusable_keys.iter().for_each(|reason| print_line(&format!("unusable: {reason}")));
+    damaged_payments.iter().for_each(|damage| print_line(&format!("damaged: {damage}")));
     let rules = Arc::new(rules.clone());
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);
-    let told = match verify_chain(&directory, &rules, &terminal, &mut print_note) {
+    let told = match verify_chain(&directory, &rules, &terminal, &mut print_line) {
         Err(Failure::Unsound { .. }) if repair => {
             let own: Vec<Address> = keys.list()?.into_iter().filter_map(|key| key.address.ok()).collect();
-            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_note)?
+            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_line)?
         }
         told => told?,
     };
     if !(unusable_keys.is_empty() && damaged_payments.is_empty()) {
-        told.lines().for_each(print_note);
+        told.lines().for_each(print_line);
     }
     if !unusable_keys.is_empty() {
         return Err(Failure::UnusableKeys { place: data.keys() }.into());

@@ -25,7 +25,7 @@ use super::fates::{Fate, fates, told};
 use super::resend::Resend;
 use crate::error::WalletError;
 use crate::outbox::{Outbox, PaymentName, Survey};
-use crate::output::{self, Audience, Notes};
+use crate::output::{self, Audience, Note, Notes};
 
 /// How often outbox and keys are looked at for what other commands changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -159,10 +159,10 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn note(&mut self, text: &str) {
+    fn note(&mut self, note: Note) {
         match &self.progress {
-            Some(progress) => progress.suspend(|| (self.notes)(text)),
-            None => (self.notes)(text),
+            Some(progress) => progress.suspend(|| (self.notes)(note)),
+            None => (self.notes)(note),
         }
     }
 
@@ -187,7 +187,7 @@ impl<'a> Follower<'a> {
                 progress.set_length(claimed.get());
                 progress.set_position(height.get());
             }
-            None => self.note(&format!("Catching up: {height} of {claimed} blocks.")),
+            None => self.note(Note::info(format!("Catching up: {height} of {claimed} blocks."))),
         }
     }
 
@@ -218,7 +218,9 @@ impl<'a> Follower<'a> {
         let joined = tip.height.blocks_since(fork);
         if left > 0 {
             let blocks = if left == 1 { "block" } else { "blocks" };
-            self.note(&format!("Reorganisation: {left} {blocks} left the chain, {joined} joined it."));
+            self.note(Note::info(format!(
+                "Reorganisation: {left} {blocks} left the chain, {joined} joined it."
+            )));
             self.resend.start_again();
         }
         self.far_behind |= joined > MOST_TOLD_BLOCKS;
@@ -288,7 +290,7 @@ impl<'a> Follower<'a> {
         })?;
         for problem in survey.unusable.iter().map(ToString::to_string) {
             if !self.problems.contains(&problem) {
-                self.note(&format!("warning: {problem}"));
+                self.note(Note::warning(&problem));
                 self.problems.insert(problem);
             }
         }
@@ -399,9 +401,9 @@ impl<'a> Follower<'a> {
             return true;
         }
         self.told_nobody = true;
-        self.note(&format!("warning: {error}; still listening"));
+        self.note(Note::warning(format!("{error}; still listening")));
         if let Some(hint) = error.hint() {
-            self.note(&format!("hint: {hint}"));
+            self.note(Note::hint(hint));
         }
         false
     }
@@ -417,7 +419,7 @@ impl<'a> Follower<'a> {
         }
         if self.far_behind && node.is_caught_up() {
             self.far_behind = false;
-            self.note(&format!("Caught up at height {}.", node.tip().height));
+            self.note(Note::info(format!("Caught up at height {}.", node.tip().height)));
         }
         self.last = self.told.map(|tip| (tip.height, now.wall.millis_since(tip.time)));
         let (heard, caught_up) = (node.has_heard_anybody(), node.is_caught_up());
@@ -448,7 +450,9 @@ impl<S: Store> Program<S> for Follower<'_> {
             Notice::TipChanged { change, payments, .. } => {
                 if self.verbose {
                     let (id, height) = (change.new.id, change.new.height);
-                    self.note(&format!("Block {height} ({id}); payments in what came: {payments}."));
+                    self.note(Note::info(format!(
+                        "Block {height} ({id}); payments in what came: {payments}."
+                    )));
                 }
                 if let (Some(progress), true) = (&self.progress, node.is_caught_up()) {
                     progress.finish_and_clear();
@@ -460,35 +464,35 @@ impl<S: Store> Program<S> for Follower<'_> {
             }
             Notice::CatchingUp { height, claimed, .. } => self.show_progress(height, claimed),
             Notice::DeepReorganisation { depth } => {
-                self.note(&format!("warning: {depth} blocks were replaced by a chain with more work; payments in them may be pending again"));
+                self.note(Note::warning(format!("{depth} blocks were replaced by a chain with more work; payments in them may be pending again")));
             }
             Notice::PeerFound { target, agent } => {
-                self.note(&format!("Following {target} ({}).", output::data(agent.as_bytes())));
+                self.note(Note::info(format!("Following {target} ({}).", output::data(agent.as_bytes()))));
             }
             Notice::PeerFailed { target, reason, .. } => {
-                self.note(&format!("{target} is left alone for now: {reason}."))
+                self.note(Note::info(format!("{target} is left alone for now: {reason}.")))
             }
             Notice::PeerMisbehaved { target, reason, .. } => {
-                self.note(&format!("warning: {target} broke the protocol and is left alone: {reason}"));
+                self.note(Note::warning(format!("{target} broke the protocol and is left alone: {reason}")));
             }
-            Notice::ForeignNetwork { from, .. } => self.note(&format!(
+            Notice::ForeignNetwork { from, .. } => self.note(Note::info(format!(
                 "Another network is heard from {from} and ignored; `miner networks` shows which there are."
-            )),
-            Notice::ClockDiffers { target, offset_ms } => self.note(&format!(
-                "warning: the clock of {target} is {} {} this machine's; one of the two is wrong",
+            ))),
+            Notice::ClockDiffers { target, offset_ms } => self.note(Note::warning(format!(
+                "the clock of {target} is {} {} this machine's; one of the two is wrong",
                 output::duration(offset_ms.unsigned_abs()),
                 if offset_ms > 0 { "ahead of" } else { "behind" }
-            )),
+            ))),
             Notice::InvalidBlock { id, reason } => {
-                self.note(&format!("warning: block {} was refused: {reason}", id.short()));
+                self.note(Note::warning(format!("block {} was refused: {reason}", id.short())));
             }
-            Notice::BlockWaits { id, ahead_ms } => self.note(&format!(
+            Notice::BlockWaits { id, ahead_ms } => self.note(Note::info(format!(
                 "Block {} is {} ahead of this machine's clock and has to wait.",
                 id.short(),
                 output::duration(ahead_ms)
-            )),
+            ))),
             Notice::Submitted { target, taken, of } if taken < of || self.verbose => {
-                self.note(&format!("{target} took {taken} of {of} payments."));
+                self.note(Note::info(format!("{target} took {taken} of {of} payments.")));
             }
             _ => {}
         }

@@ -60,7 +60,7 @@ fn what_a_reorganisation_takes_is_told_whoever_found_it() {
     let mut scene = Scene::new();
     scene.mine_for("alice");
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Interrupted, &mut note);
     scene.send("alice", "4", "bob", "0");
     news(&mut follower, &scene);
@@ -112,7 +112,7 @@ fn an_unusable_file_of_the_outbox_is_told_of_once() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Interrupted, &mut note);
     for _ in 0..3 {
         news(&mut follower, &scene);
@@ -151,7 +151,7 @@ fn catching_up_ends_also_when_nobody_is_heard_or_nobody_gives_his_chain() {
 fn who_follows_a_silent_network_is_told_once_and_goes_on() {
     let scene = Scene::new();
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Confirmed(TransactionId::from_bytes([1; 32])), &mut note);
     for second in 0..100 {
         assert!(!follower.is_over(false, false, BlockId::ZERO, Duration::from_secs(second)));
