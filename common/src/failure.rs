@@ -135,6 +135,9 @@ impl Failure {
                     "--passphrase-file FILE takes it from the first line of a file that is yours alone"
                 }
             },
+            (Self::Keys(KeyStoreError::NewPassphrase(PassphraseError::NoTerminal)), _) => {
+                "--new-passphrase-file FILE takes it from the first line of a file that is yours alone"
+            }
             (Self::Keys(KeyStoreError::Unknown { .. }), _) => {
                 "`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one"
             }

@@ -83,6 +83,9 @@ pub enum KeyStoreError {
     /// There is no passphrase.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
+    /// The same of the one that a key is to get, where it has another.
+    #[error(transparent)]
+    NewPassphrase(PassphraseError),
     /// The file cannot be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),

@@ -55,7 +55,7 @@ impl KeyStore {
     ) -> Result<Rewritten, KeyStoreError> {
         let old = self.parse_encrypted(name)?;
         let key = unlock(name, &old.path, &old.file, old_passphrases)?;
-        let passphrase = new_passphrases.get_new(name.as_str())?;
+        let passphrase = new_passphrases.get_new(name.as_str()).map_err(KeyStoreError::NewPassphrase)?;
         let text = in_file(&old.path, old.file.with_encrypted(&key, &passphrase))?;
         self.rewrite(name, &old, Became::ChangedPassphrase, text.as_bytes())
     }
