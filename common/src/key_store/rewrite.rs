@@ -28,7 +28,7 @@ impl KeyStore {
         let old = self.parse(name, true)?;
         if old.file.is_encrypted() {
             // Somebody who was killed while he decrypted it may have left a copy.
-            self.tidy()?;
+            self.tidy_also(old.path.canonicalize().ok().as_slice())?;
             return Err(KeyStoreError::EncryptedAlready { name: name.clone() });
         }
         let key = in_file(&old.path, old.file.open())?;
