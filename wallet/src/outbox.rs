@@ -9,6 +9,7 @@
 //! without opening the file whether the ledger is past it, so that ten thousand payments of the last hour
 //! cost a command 50 ms and not seconds.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -29,8 +30,8 @@ use crate::error::WalletError;
 /// depth, but one this deep takes a network that was split for over an hour, while every kept file costs each
 /// command five microseconds.
 pub const KEEP_BLOCKS: u64 = 1_000;
-/// How many payments are looked up in the chain, at most, to find those that lie so deep, each time that a
-/// payment is made: more than one, so that the outbox shrinks.
+/// How many payments are found in the chain, at most, to see which of them lie so deep, each time that a payment is
+/// made: more than one, so that the outbox shrinks.
 const SETTLED_LOOK_UPS: usize = 64;
 /// The lock that is held from choosing a nonce until the payment is written.
 const LOCK_FILE: &str = ".lock";
@@ -61,6 +62,27 @@ pub struct Survey {
     pub open: Vec<OpenPayment>,
     /// Those whose nonce is still to come, and whose files are of no use: they may be on their way all the same.
     pub unusable: Vec<PaymentFileError>,
+}
+
+/// What has become of a payment, as the outbox and one state of the ledger show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A block may still hold it.
+    Pending,
+    /// The best chain holds it.
+    Confirmed(Height),
+    /// The last block that might have held it is past.
+    Expired,
+    /// The best chain holds another payment of the sender in its place.
+    Conflicting,
+}
+
+impl Fate {
+    /// Of a payment that the chain, whose next block has this height, does not hold and has another in place of. One
+    /// that expired first stays expired: the next one of its sender was given its place.
+    pub fn of_replaced(transaction: &Transaction, next: Height) -> Self {
+        if transaction.payment.may_be_in_block(next) { Self::Conflicting } else { Self::Expired }
+    }
 }
 
 /// Why the file of a payment is of no use.
@@ -160,6 +182,67 @@ impl Outbox {
         Ok(survey)
     }
 
+    /// What has become of every payment of a survey. Each one that is past is looked up: a reorganisation of any depth
+    /// may have moved it, or put another in its place.
+    pub fn fates(
+        &self,
+        survey: &Survey,
+        ledger: &dyn Read,
+    ) -> Result<HashMap<PaymentName, Fate>, StoreError> {
+        let next = ledger.tip()?.height.next();
+        let open = survey.open.iter().map(|entry| (entry.name, entry.fate()));
+        let mut fates: HashMap<PaymentName, Fate> = open.collect();
+        for name in &survey.past {
+            let fate = match ledger.find_transaction(&name.id)? {
+                Some(place) => Fate::Confirmed(place.height),
+                None => {
+                    let read = self.read(name).ok().flatten();
+                    read.map_or(Fate::Conflicting, |transaction| Fate::of_replaced(&transaction, next))
+                }
+            };
+            fates.insert(*name, fate);
+        }
+        Ok(fates)
+    }
+
+    /// Payments of a survey whose fate is sealed, so that their files may be removed: [`KEEP_BLOCKS`] below the tip,
+    /// or expired for as long. Perhaps not all: the rest are found by later calls.
+    pub fn settled(&self, survey: &Survey, ledger: &dyn Read) -> Result<Vec<PaymentName>, StoreError> {
+        let tip = ledger.tip()?.height;
+        let deep = |height: Height| tip.blocks_since(height) >= KEEP_BLOCKS;
+        let long_expired = |transaction: &Transaction| {
+            let valid_until = transaction.payment.valid_until;
+            valid_until > 0 && deep(Height::new(valid_until.into()))
+        };
+        let open = survey.open.iter().filter(|entry| long_expired(&entry.transaction));
+        let mut settled: Vec<_> = open.map(|entry| entry.name).collect();
+        // The chain holds the payments of one sender in the order of their nonces.
+        let mut found = 0;
+        for of_one_sender in survey.past.chunk_by(|one, other| one.sender == other.sender) {
+            for name in of_one_sender {
+                if found == SETTLED_LOOK_UPS {
+                    return Ok(settled);
+                }
+                match ledger.find_transaction(&name.id)? {
+                    Some(place) => {
+                        found += 1;
+                        if !deep(place.height) {
+                            break;
+                        }
+                        settled.push(*name);
+                    }
+                    // Another has its place. Of one that never expires the user is to see that. These are few, and
+                    // do not count: all of them are passed here each time.
+                    None => {
+                        let read = self.read(name).ok().flatten();
+                        settled.extend(read.filter(long_expired).map(|_| *name));
+                    }
+                }
+            }
+        }
+        Ok(settled)
+    }
+
     /// The payment of a file; `None` when it is gone, which another process may have seen to.
     pub fn read(&self, name: &PaymentName) -> Result<Option<Transaction>, PaymentFileError> {
         let path = self.path(name);
@@ -232,6 +315,13 @@ impl fmt::Display for PaymentName {
     }
 }
 
+impl OpenPayment {
+    /// What has become of it.
+    pub fn fate(&self) -> Fate {
+        if self.expired { Fate::Expired } else { Fate::Pending }
+    }
+}
+
 impl Survey {
     /// The payments that a block may still hold.
     pub fn pending(&self) -> impl Iterator<Item = &OpenPayment> {
@@ -284,34 +374,6 @@ impl Survey {
                 (behind > 0 && nonces().all(|nonce| nonce != name.nonce)).then_some((name, behind))
             })
             .collect()
-    }
-
-    /// Payments whose fate is sealed, so that their files may be removed: [`KEEP_BLOCKS`] below the tip, or
-    /// expired for as long. Perhaps not all: the rest are found by later calls.
-    pub fn settled(&self, ledger: &dyn Read) -> Result<Vec<PaymentName>, StoreError> {
-        let tip = ledger.tip()?.height;
-        let deep = |height: Height| tip.blocks_since(height) >= KEEP_BLOCKS;
-        let long_expired = |entry: &&OpenPayment| {
-            entry.expired && deep(Height::new(entry.transaction.payment.valid_until.into()))
-        };
-        let mut settled: Vec<_> = self.open.iter().filter(long_expired).map(|entry| entry.name).collect();
-        // The chain holds the payments of one sender in the order of their nonces.
-        let mut look_ups = 0;
-        for of_one_sender in self.past.chunk_by(|one, other| one.sender == other.sender) {
-            for name in of_one_sender {
-                if look_ups == SETTLED_LOOK_UPS {
-                    return Ok(settled);
-                }
-                look_ups += 1;
-                match ledger.find_transaction(&name.id)? {
-                    Some(place) if deep(place.height) => settled.push(*name),
-                    Some(_) => break,
-                    // Another has its place. It stays, for the user to see.
-                    None => {}
-                }
-            }
-        }
-        Ok(settled)
     }
 }
 

@@ -11,7 +11,7 @@ use common::time::Height;
 use common::transaction::Transaction;
 
 use crate::error::WalletError;
-use crate::outbox::{OpenPayment, PaymentName, Survey};
+use crate::outbox::{Fate, OpenPayment, PaymentName, Survey};
 use crate::output::{Note, Notes, data, moment};
 use crate::wallet::Wallet;
 
@@ -64,44 +64,22 @@ pub fn history<S: Store>(
         Some(_) => {}
     }
     let next = tip.as_ref().map_or(Height::GENESIS, |tip| tip.height.next());
-    let past_its_time = |transaction: &Transaction| match transaction.payment.may_be_in_block(next) {
-        true => Fate::Conflicting,
-        false => Fate::Expired,
-    };
+    let unconfirmed =
+        |entry: &&OpenPayment| unconfirmed_entry(&entry.name, &entry.transaction, entry.fate(), &names);
+    let replaced = replaced_payments.iter().map(|(name, transaction)| {
+        unconfirmed_entry(name, transaction, Fate::of_replaced(transaction, next), &names)
+    });
     let entries: Vec<String> = confirmed
         .iter()
         .map(|entry| confirmed_entry(entry, next, &names))
-        .chain(
-            replaced_payments
-                .iter()
-                .map(|(name, payment)| unconfirmed_entry(name, payment, past_its_time(payment), &names)),
-        )
-        .chain(
-            expired
-                .iter()
-                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Expired, &names)),
-        )
-        .chain(
-            pending
-                .iter()
-                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Pending, &names)),
-        )
+        .chain(replaced)
+        .chain(expired.iter().map(unconfirmed))
+        .chain(pending.iter().map(unconfirmed))
         .collect();
     if entries.is_empty() {
         notes(Note::info("No payments yet."));
     }
     Ok(entries.join("\n"))
-}
-
-/// What may become of a payment that the best chain does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// A block may still hold it.
-    Pending,
-    /// The last block that might have held it is past.
-    Expired,
-    /// The chain holds another payment of the sender in its place.
-    Conflicting,
 }
 
 /// What one state of the ledger says.
@@ -187,6 +165,7 @@ fn unconfirmed_entry(name: &PaymentName, transaction: &Transaction, fate: Fate, 
     let place = match fate {
         Fate::Pending if payment.valid_until == 0 => "pending".to_owned(),
         Fate::Pending => format!("pending, until block {}", payment.valid_until),
+        Fate::Confirmed(height) => format!("block {height}"),
         Fate::Expired => format!("expired: no block up to {} held it", payment.valid_until),
         Fate::Conflicting => "conflicting: the chain holds another payment in its place".to_owned(),
     };

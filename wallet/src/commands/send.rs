@@ -51,7 +51,9 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     // nothing is spent twice.
     let outbox = wallet.outbox.lock()?;
     let (mut survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
-        Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?, survey.settled(ledger)?)),
+        Some(ledger) => {
+            Ok((Some(ledger.tip()?), ledger.account(&from)?, wallet.outbox.settled(survey, ledger)?))
+        }
         None => Ok(Default::default()),
     })?;
     if let Some(source) = survey.take_unknown_from(&from) {
@@ -268,6 +270,25 @@ mod tests {
         let mut left = kept(&scene);
         left.sort_unstable();
         assert_eq!(left, both);
+    }
+
+    /// They stayed for ever, and so did what came after them, for each was looked up.
+    #[test]
+    fn payments_that_others_took_the_place_of_keep_none_from_leaving_the_outbox() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        scene.send("alice", "1", "bob", "0");
+        let confirmed = scene.send("alice", "1", "bob", "0");
+        scene.mine_for("bob");
+        let for_ever: Vec<_> = (1..=70).map(|units| scene.keep("alice", 0, units, 0)).collect();
+        let expired = scene.keep("alice", 0, 71, 2);
+        for _ in 0..KEEP_BLOCKS {
+            scene.mine_empty();
+        }
+        scene.send("alice", "1", "bob", "0");
+        let kept = scene.wallet.survey(&mut ignore, |_, _| Ok(())).unwrap().0.past;
+        assert!(!kept.contains(&PaymentName::of(&confirmed.transaction)) && !kept.contains(&expired));
+        assert!(for_ever.iter().all(|name| kept.contains(name)) && kept.len() == for_ever.len());
     }
 
     #[test]

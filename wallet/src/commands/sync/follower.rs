@@ -21,10 +21,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 
 use super::Until;
-use super::fates::{Fate, fates, told};
+use super::fates::{Before, told};
 use super::resend::Resend;
 use crate::error::WalletError;
-use crate::outbox::{Outbox, PaymentName, Survey};
+use crate::outbox::{Fate, Outbox, PaymentName, Survey};
 use crate::output::{self, Audience, Note, Notes};
 
 /// How often outbox and keys are looked at for what other commands changed.
@@ -285,7 +285,7 @@ impl<'a> Follower<'a> {
         let (before, mut lines) = (self.fates.take(), Vec::new());
         let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
             let survey = self.outbox.survey(Some(reader))?;
-            let fates = fates(&survey, reader)?;
+            let fates = self.outbox.fates(&survey, reader)?;
             Ok((survey, fates))
         })?;
         for problem in survey.unusable.iter().map(ToString::to_string) {
@@ -296,8 +296,10 @@ impl<'a> Follower<'a> {
         }
         for name in survey.past.iter().chain(survey.open.iter().map(|entry| &entry.name)) {
             let Some(fate) = fates.get(name).copied() else { continue };
-            let old = before.as_ref().map(|before| before.get(name).copied());
-            if let Some(text) = told(old, fate) {
+            let before = before.as_ref().map_or(Before::Nothing, |before| {
+                before.get(name).map_or(Before::New, |fate| Before::Known(*fate))
+            });
+            if let Some(text) = told(before, fate) {
                 lines.push(format!("{}: {text}", self.describe(chain, name)?));
             }
             self.check_goal(&name.id, fate);
