@@ -83,9 +83,9 @@ pub enum Command {
     },
     /// Show what was paid, received and mined, oldest first
     History {
-        /// Only of this key
+        /// Only of this key: its name, or its address
         #[arg(value_name = "NAME")]
-        key: Option<KeyName>,
+        key: Option<Party>,
         /// The most confirmed payments to show: the newest
         #[arg(long, value_name = "NUMBER", default_value = HISTORY_LIMIT)]
         limit: usize,

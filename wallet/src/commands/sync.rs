@@ -24,7 +24,7 @@ mod fates;
 mod follower;
 mod resend;
 
-use follower::{Ended, Follower};
+use follower::Follower;
 
 /// When to stop following.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +79,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     follower.watch_keys(&chain)?;
     let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
     driver.run(node, &mut follower)?;
-    match follower.end() {
-        Ended::Done(result) => Ok(result),
-        Ended::Failed(error) => Err(error),
-    }
+    follower.end()
 }
 
 fn random() -> Result<u64, WalletError> {

@@ -40,14 +40,6 @@ const PATIENCE_INTERVALS: u32 = 3;
 /// of them in this time.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
-/// How following ended.
-pub enum Ended {
-    /// As it should; where the chain stands.
-    Done(String),
-    /// Otherwise.
-    Failed(WalletError),
-}
-
 /// See the module.
 pub struct Follower<'a> {
     keys: KeyStore,
@@ -123,23 +115,20 @@ impl<'a> Follower<'a> {
         Ok(chain.watch(&addresses, false)?)
     }
 
-    /// How it ended, once the driver has stopped.
-    pub fn end(self) -> Ended {
+    /// Where the chain stands, or why it did not end as it should, once the driver has stopped.
+    pub fn end(self) -> Result<String, WalletError> {
         if let Some(progress) = &self.progress {
             progress.finish_and_clear();
         }
         if let Some(error) = self.failed {
-            return Ended::Failed(error);
+            return Err(error);
         }
         if !self.done && self.until != Until::Interrupted {
-            return Ended::Failed(WalletError::Interrupted);
+            return Err(WalletError::Interrupted);
         }
-        match self.last {
-            Some((height, age_ms)) => {
-                Ended::Done(format!("The chain is at height {height}, {} old.", output::duration(age_ms)))
-            }
-            None => Ended::Done(String::new()),
-        }
+        Ok(self.last.map_or_else(String::new, |(height, age_ms)| {
+            format!("The chain is at height {height}, {} old.", output::duration(age_ms))
+        }))
     }
 
     /// A line of the result, as it happens.
