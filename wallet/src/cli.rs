@@ -93,7 +93,7 @@ pub enum Command {
     /// Put a key under a passphrase, without which nobody can spend from it
     ///
     /// Balances and history are shown, the chain is followed and rewards are received without the passphrase.
-    /// Nobody can recover it: who forgets it has lost the coins. Copies of the file that were made before stay
+    /// Nobody can recover it: whoever forgets it has lost the coins. Copies of the file that were made before stay
     /// as they are.
     #[command(group = clap::ArgGroup::new("which").args(["key", "all"]).required(true))]
     Encrypt {

@@ -88,7 +88,7 @@ pub fn tell_of_other_names(name: &KeyName, rewritten: &Rewritten, notes: &mut No
     if rewritten.other_names > 0 {
         let names = count(rewritten.other_names, "more name");
         notes(Note::warning(format!(
-            "the old file of {name} has {names} elsewhere (hard links), and can still be read by that"
+            "the old file of {name} has {names} elsewhere (hard links), where it can still be read"
         )));
     }
 }

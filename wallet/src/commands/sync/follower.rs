@@ -15,6 +15,7 @@ use common::key_store::KeyStore;
 use common::node::{Node, Notice, Now};
 use common::settings::Settings;
 use common::store::{Activity, Direction, Read, Store, StoreError, Tip};
+use common::text::count;
 use common::time::Height;
 use common::transaction::Transaction;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -206,10 +207,8 @@ impl<'a> Follower<'a> {
         self.told = Some(tip);
         let joined = tip.height.blocks_since(fork);
         if left > 0 {
-            let blocks = if left == 1 { "block" } else { "blocks" };
-            self.note(Note::info(format!(
-                "Reorganisation: {left} {blocks} left the chain, {joined} joined it."
-            )));
+            let left = count(left, "block");
+            self.note(Note::info(format!("Reorganisation: {left} left the chain, {joined} joined it.")));
             self.resend.start_again();
         }
         self.far_behind |= joined > MOST_TOLD_BLOCKS;
@@ -296,10 +295,10 @@ impl<'a> Follower<'a> {
         for (expired, behind) in survey.blocked() {
             if self.blocked.insert(expired) {
                 let name = self.name(&expired.sender);
+                let behind = count(behind, "later payment");
                 lines.push(format!(
-                    "{name}: an expired payment left a gap, for which {behind} later {}; the next `wallet send {name} …` \
-                     fills it.",
-                    if behind == 1 { "one waits" } else { "ones wait" }
+                    "{name}: an expired payment left a gap that holds up {behind}; the next `wallet send {name} …` \
+                     fills it."
                 ));
             }
         }
