@@ -66,7 +66,7 @@ pub enum WalletError {
     #[error("it is not certain that the payment {id} is made: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
     #[error("{sender} may have a payment on its way of which nobody knows how much it takes up: {source}")]
-    PaymentUnknown { sender: KeyName, source: PaymentFileError },
+    PaymentUnknown { sender: KeyName, source: Box<PaymentFileError> },
     /// The rest of what was asked for is not done.
     #[error("the payment {id} is made; what was to be done after it is not: {source}")]
     PaymentMade { id: TransactionId, source: Box<WalletError> },

@@ -57,7 +57,7 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
         None => Ok(Default::default()),
     })?;
     if let Some(source) = survey.take_unknown_from(&from) {
-        return Err(WalletError::PaymentUnknown { sender, source });
+        return Err(WalletError::PaymentUnknown { sender, source: source.into() });
     }
     let pending = survey.outgoing(&from);
     let spendable = account.balance.saturating_sub(pending);
