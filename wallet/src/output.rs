@@ -32,13 +32,13 @@ enum Severity {
 
 impl Note {
     /// What happens.
-    pub fn info(text: impl Into<String>) -> Self {
-        Self { severity: Severity::Info, text: text.into() }
+    pub fn info(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Info, text: text.to_string() }
     }
 
     /// What can be done about what was said before.
-    pub fn hint(text: impl Into<String>) -> Self {
-        Self { severity: Severity::Hint, text: text.into() }
+    pub fn hint(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Hint, text: text.to_string() }
     }
 
     /// What is wrong, although what was asked for is done.

@@ -44,7 +44,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     for surprise in surprises {
         match surprise {
             Surprise::CommonName { .. } => notes(Note::warning(surprise)),
-            Surprise::RulesChanged { .. } => notes(Note::info(surprise.to_string())),
+            Surprise::RulesChanged { .. } => notes(Note::info(surprise)),
         }
     }
     let rules = Arc::new(rules.clone());
