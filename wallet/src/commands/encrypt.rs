@@ -195,6 +195,7 @@ mod tests {
         let path = |name: &str| scene.wallet.keys.path(&name.parse().unwrap());
         // A link to a file that is open, and has no name any more: it can be read, and not replaced.
         let mut nameless = tempfile::tempfile().unwrap();
+        nameless.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         std::io::Write::write_all(&mut nameless, &std::fs::read(path("bob")).unwrap()).unwrap();
         let target = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&nameless));
         std::os::unix::fs::symlink(target, path("Ann")).unwrap();
@@ -205,7 +206,7 @@ mod tests {
         assert!(refused.to_string().starts_with("1 of 3 keys could not be encrypted: Ann; "), "{refused}");
         let is_encrypted = |name: &str| scene.wallet.keys.is_encrypted(&name.parse().unwrap()).unwrap();
         assert_eq!(["Ann", "alice", "bob"].map(is_encrypted), [false, true, true]);
-        assert!(notes[0].starts_with("error: "), "{notes:?}");
+        assert!(notes[0].starts_with("error: cannot look at "), "{notes:?}");
     }
 
     #[test]
