@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::chain::RepairError;
 use crate::driver::DriverError;
 use crate::files::{self, FilesError, Program};
-use crate::key_store::KeyStoreError;
+use crate::key_store::{Became, KeyStoreError};
 use crate::net::{AddressError, BroadcastError};
 use crate::passphrase::PassphraseError;
 use crate::settings::SettingsError;
@@ -109,7 +109,8 @@ impl Failure {
 
     fn is_of_disk(&self) -> bool {
         match self {
-            Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
+            Self::Files(error) => error.is_of_disk(),
+            Self::Keys(error) => error.is_of_disk(),
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
             Self::Settings(SettingsError::Files(error)) => error.is_of_disk(),
@@ -137,6 +138,9 @@ impl Failure {
                     "--passphrase-file FILE takes it from the first line of a file that is yours alone"
                 }
             },
+            (Self::Keys(KeyStoreError::NewPassphrase(PassphraseError::NoTerminal)), _) => {
+                "--new-passphrase-file FILE takes it from the first line of a file that is yours alone"
+            }
             (Self::Keys(KeyStoreError::Unknown { .. }), _) => {
                 "`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one"
             }
@@ -146,6 +150,23 @@ impl Failure {
             (Self::Keys(KeyStoreError::NotEncrypted { .. }), _) => {
                 "`wallet encrypt NAME` puts it under a passphrase"
             }
+            (Self::Keys(KeyStoreError::Uncertain { became, .. }), _) => match became {
+                Became::Made => {
+                    "when the disk can be written again, `wallet list-addresses` shows whether the key is there"
+                }
+                Became::Encrypted => {
+                    "keep its passphrase; when the disk can be written again, `wallet encrypt NAME` encrypts it, or says \
+                     that it is encrypted"
+                }
+                Became::Decrypted => {
+                    "keep its passphrase; when the disk can be written again, `wallet decrypt NAME` decrypts it, or says \
+                     that it is not encrypted"
+                }
+                Became::ChangedPassphrase => {
+                    "keep both passphrases, for one of them opens it; when the disk can be written again, `wallet \
+                     change-passphrase NAME` takes that one"
+                }
+            },
             (
                 Self::Store(StoreError::Damaged { .. } | StoreError::Foreign { .. })
                 | Self::Driver(DriverError::Store(StoreError::Damaged { .. }))
@@ -161,7 +182,9 @@ impl Failure {
                      and keys and payments are in other folders"
                 }
             },
-            (Self::Unsound { .. }, _) => "copy it back from where you have a copy of it",
+            (Self::Unsound { .. }, _) => {
+                "put it back from a backup; what you do not need any more can be removed"
+            }
             _ if self.is_of_disk() => files::DISK_HINT,
             (
                 Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. }))
@@ -181,5 +204,31 @@ impl Failure {
             }
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_whose_file_is_written_and_not_safe_is_never_called_what_it_was() {
+        for (became, sentence, advice) in [
+            (Became::Made, "the key alice is made", "`wallet list-addresses`"),
+            (Became::Encrypted, "the key alice is encrypted", "keep its passphrase"),
+            (Became::Decrypted, "the key alice is decrypted", "keep its passphrase"),
+            (Became::ChangedPassphrase, "the key alice has its new passphrase", "keep both passphrases"),
+        ] {
+            let source = io::ErrorKind::StorageFull.into();
+            let source = FilesError::Uncertain { path: "alice.pem".into(), source };
+            let name = "alice".parse().unwrap();
+            let failure = Failure::from(KeyStoreError::Uncertain { name, became, source });
+            assert!(
+                failure.to_string().starts_with(&format!("it is not certain that {sentence}: alice.pem"))
+            );
+            assert_eq!(failure.exit_code(), DISK);
+            let hint = failure.hint(Program::Wallet).unwrap();
+            assert!(hint.contains(advice) && !hint.contains("intact"), "{hint}");
+        }
     }
 }

@@ -16,7 +16,7 @@ mod lock;
 mod name;
 mod rewrite;
 
-pub use error::KeyStoreError;
+pub use error::{Became, KeyStoreError};
 pub use name::{KeyName, MAX_KEY_NAME_BYTES, ParseKeyNameError};
 pub use rewrite::Rewritten;
 
@@ -156,7 +156,7 @@ impl KeyStore {
         match files::create_new(&path, text.as_bytes()) {
             Ok(()) => Ok((key, path)),
             Err(FilesError::Exists { path }) => Err(KeyStoreError::Exists { name: name.clone(), path }),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(unwritten(name, Became::Made, error)),
         }
     }
 
@@ -216,6 +216,16 @@ fn unlock(
             outcome => return in_file(path, outcome),
         }
         attempts -= 1;
+    }
+}
+
+/// Says of an error in writing a key's file whether the file may be written all the same.
+fn unwritten(name: &KeyName, became: Became, error: FilesError) -> KeyStoreError {
+    match error {
+        FilesError::Uncertain { .. } => {
+            KeyStoreError::Uncertain { name: name.clone(), became, source: error }
+        }
+        error => error.into(),
     }
 }
 

@@ -235,7 +235,7 @@ mod io_errors {
         /// What the choice of calls follows from
         #[arg(long, default_value_t = 1)]
         seed: u64,
-        /// One scene only: mining, syncing, keys, sending
+        /// One scene only: mining, syncing, keys, sending, encrypting, changing-passphrase, decrypting
         #[arg(long, value_parser = scene)]
         scene: Option<Scene>,
         /// One call only, counted from 1

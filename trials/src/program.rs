@@ -201,6 +201,12 @@ impl<'n> Home<'n> {
         self.start_with_stdout(&program(name), arguments, Some(writer.into()))
     }
 
+    /// Starts `wallet`, its results going where there is no room.
+    pub fn start_without_room(&self, arguments: &[&str]) -> Running {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there is such a device");
+        self.start_with_stdout(&program("wallet"), arguments, Some(full.into()))
+    }
+
     /// Runs `wallet` or `miner` to its end where there is no terminal to ask anything on, also if these tests were
     /// started on one. `None`, and a sentence, where `setsid` is not installed.
     pub fn without_terminal(&self, name: &str, arguments: &[&str]) -> Option<Ended> {

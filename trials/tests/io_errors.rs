@@ -30,3 +30,13 @@ fn a_wallet_whose_disk_refuses_makes_no_payment_that_it_does_not_tell_of() {
     let figures = Scene::Sending.run(Some(22), SEED);
     assert!(figures.ended > 16, "{figures}");
 }
+
+/// That a key was written anew and its directory could not be flushed was told as a plain refusal, with the hint that
+/// what was there before is intact.
+#[test]
+fn a_wallet_whose_disk_refuses_says_whether_a_key_is_rewritten() {
+    for scene in [Scene::Encrypting, Scene::ChangingPassphrase, Scene::Decrypting] {
+        let figures = scene.run(Some(8), SEED);
+        assert!(figures.ended > 4, "{figures}");
+    }
+}

@@ -12,7 +12,7 @@ use common::time::Timestamp;
 use common::transaction::Transaction;
 use common::wire::{Announcement, Datagram, Hello, Request, Response, SubmitResult};
 
-use crate::output::Notes;
+use crate::output::{Note, Notes};
 
 /// How long a named peer may take: a user waits for it at the prompt.
 const PEER_WITHIN: Duration = Duration::from_secs(4);
@@ -55,7 +55,8 @@ pub fn announce(settings: &Settings, network: &NetworkId, transaction: Transacti
         Err(error) => failures.push(error.into()),
     }
     for error in failures {
-        notes(&format!("warning: {}; `wallet sync` sends the payment again", with_causes(&error)));
+        let error = with_causes(&error);
+        notes(Note::warning(format!("{error}; `wallet sync` sends the payment again")));
     }
 }
 

@@ -80,9 +80,9 @@ pub enum Command {
     },
     /// Show what was paid, received and mined, oldest first
     History {
-        /// Only of this key
+        /// Only of this key: its name, or its address
         #[arg(value_name = "NAME")]
-        key: Option<KeyName>,
+        key: Option<Party>,
         /// The most confirmed payments to show: the newest
         #[arg(long, value_name = "NUMBER", default_value = HISTORY_LIMIT)]
         limit: usize,
@@ -90,7 +90,7 @@ pub enum Command {
     /// Put a key under a passphrase, without which nobody can spend from it
     ///
     /// Balances and history are shown, the chain is followed and rewards are received without the passphrase.
-    /// Nobody can recover it: who forgets it has lost the coins. Copies of the file that were made before stay
+    /// Nobody can recover it: whoever forgets it has lost the coins. Copies of the file that were made before stay
     /// as they are.
     #[command(group = clap::ArgGroup::new("which").args(["key", "all"]).required(true))]
     Encrypt {

@@ -8,8 +8,11 @@ use common::amount::Amount;
 use common::failure::{DISK, Failure, REFUSED, USAGE};
 use common::files::{FilesError, Program};
 use common::hash::TransactionId;
-use common::key_store::KeyName;
+use common::key_store::{KeyName, KeyStoreError};
 use common::rules::MAX_DATA_BYTES;
+use common::text::count;
+
+use crate::outbox::PaymentFileError;
 
 /// Why a command does not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,11 @@ pub enum WalletError {
     Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
+    #[error(
+        "{} of {of} keys could not be encrypted: {}{}", refused.len(), names_of(refused),
+        if refused.len() < *of { "; spending from the others takes the passphrase from now on, and nobody can recover it" } else { "" }
+    )]
+    NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
     #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
@@ -51,20 +59,31 @@ pub enum WalletError {
     NoChainGiven { network: String, within: Duration },
     #[error("stopped before it was done")]
     Interrupted,
-    #[error("the payment {id} never will be confirmed: another payment took its place")]
+    #[error("the payment {id} will never be confirmed: another payment took its place")]
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
-    #[error("the payment {id} is not made safely, and may be sent all the same: {source}")]
+    #[error("it is not certain that the payment {id} is made: {source}")]
     PaymentUncertain { id: TransactionId, source: FilesError },
+    #[error("{sender} may have a payment on its way of which nobody knows how much it takes up: {source}")]
+    PaymentUnknown { sender: KeyName, source: Box<PaymentFileError> },
+    /// The rest of what was asked for is not done.
+    #[error("the payment {id} is made; what was to be done after it is not: {source}")]
+    PaymentMade { id: TransactionId, source: Box<WalletError> },
+}
+
+fn names_of(refused: &[(KeyName, KeyStoreError)]) -> String {
+    refused.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// What of a balance pending payments take up, as the rest of a sentence.
 fn taken_up(balance: Amount, pending: Amount, payments: usize) -> String {
     match payments {
         0 => String::new(),
-        1 => format!(" (of its balance of {balance} one pending payment takes up {pending})"),
-        _ => format!(" (of its balance of {balance} {payments} pending payments take up {pending})"),
+        _ => {
+            let payments = count(payments, "pending payment");
+            format!(" ({pending} of its balance of {balance} is taken up by {payments})")
+        }
     }
 }
 
@@ -78,6 +97,15 @@ where
 }
 
 impl WalletError {
+    /// The same of something that fails when a payment is made: it must not look like a refusal.
+    pub fn when_made(self, id: TransactionId) -> Self {
+        match self {
+            // These say what became of the payment.
+            Self::PaymentConflicting { .. } | Self::PaymentExpired { .. } => self,
+            error => Self::PaymentMade { id, source: error.into() },
+        }
+    }
+
     /// 2 when what the user gave is malformed or unknown, 3 when the disk failed, 1 for everything else that was
     /// refused or failed.
     pub fn exit_code(&self) -> u8 {
@@ -90,13 +118,20 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
-            Self::NeverSynced { .. }
+            Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| error.is_of_disk()) => {
+                DISK
+            }
+            Self::PaymentUnknown { source, .. } if source.is_of_disk() => DISK,
+            Self::PaymentMade { source, .. } => source.exit_code(),
+            Self::NotAllEncrypted { .. }
+            | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
             | Self::NoChainGiven { .. }
             | Self::Interrupted
             | Self::PaymentConflicting { .. }
             | Self::PaymentExpired { .. }
+            | Self::PaymentUnknown { .. }
             | Self::PaymentUncertain { .. } => REFUSED,
         }
     }
@@ -108,8 +143,18 @@ impl WalletError {
             Self::UnknownAddress { .. } => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
             }
+            Self::NotAllEncrypted { .. } => {
+                Some("once they can be, `wallet encrypt --all` encrypts those that are left")
+            }
             Self::PaymentUncertain { .. } => Some(
-                "when the disk can be written again, see in `wallet history` whether it is, before you pay again",
+                "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
+            ),
+            Self::PaymentUnknown { .. } => Some(
+                "see that the file can be read, put it back from a backup, or `wallet sync` until a block holds the \
+                 payment; if you remove the file, the next payment takes its place, and one of the two is confirmed",
+            ),
+            Self::PaymentMade { .. } => Some(
+                "do not pay again: `wallet sync` sends the payment until a block holds it, `wallet history` shows it",
             ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(
@@ -122,9 +167,9 @@ impl WalletError {
             Self::Interrupted => {
                 Some("what was fetched is kept, and pending payments are sent again by `wallet sync`")
             }
-            Self::InsufficientFunds { payments, .. } if *payments > 0 => {
-                Some("`wallet history` shows the pending payments; they are freed when they expire")
-            }
+            Self::InsufficientFunds { payments, .. } if *payments > 0 => Some(
+                "`wallet history` shows the pending payments; what those made with --valid-for take up is free when they expire",
+            ),
             Self::InsufficientFunds { .. } => {
                 Some("`wallet sync --once` fetches what was received since the last sync")
             }

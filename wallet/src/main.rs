@@ -4,9 +4,11 @@
 //! printed or turned into a sentence and an exit code.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use common::failure::{Failure, USAGE};
+use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
 use common::process::hide_memory;
 use common::settings::{Loaded, environment};
@@ -26,8 +28,8 @@ use cli::{Cli, Command};
 use commands::send::Request;
 use commands::sync::Until;
 use error::WalletError;
-use output::{print_note, print_result};
-use wallet::Wallet;
+use output::{Note, print_note, print_result};
+use wallet::{Wallet, open_chain};
 
 /// What this program calls itself to peers.
 const AGENT: &str = concat!("farthing-wallet/", env!("CARGO_PKG_VERSION"));
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match cli::says_all(&error) {
             Some(sentence) => {
-                print_note(&format!("error: {sentence}"));
+                print_note(&Note::error(sentence));
                 return ExitCode::from(USAGE);
             }
             None => error.exit(),
@@ -47,9 +49,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_note(&format!("error: {}", with_causes(&error)));
+            print_note(&Note::error(with_causes(&error)));
             if let Some(hint) = error.hint() {
-                print_note(&format!("hint: {hint}"));
+                print_note(&Note::hint(hint));
             }
             ExitCode::from(error.exit_code())
         }
@@ -60,17 +62,19 @@ fn run(cli: Cli) -> Result<(), WalletError> {
     let parameters = cli.flags.load(environment())?;
     let Loaded { settings, rules, .. } = &parameters;
     let quiet = settings.log < LevelFilter::INFO;
-    let mut notes = |note: &str| {
-        if !quiet || note.starts_with("warning: ") {
-            print_note(note);
+    let mut notes = |note: Note| {
+        if !quiet || note.is_trouble() {
+            print_note(&note);
         }
     };
     let now = Timestamp::from_system_clock();
+    let keys = KeyStore::new(settings.data_dir.keys());
     let open = || Wallet::open(&settings.data_dir, rules.clone());
     let result = match cli.command {
         Command::NewAddress { key, encrypt, passphrase_file } => {
             let passphrases = encrypt.then(|| Passphrases::from_flag(passphrase_file));
-            commands::new_address::new_address(&open()?, &key, passphrases.as_ref(), &mut notes)?
+            let (bits, chain) = (rules.key_size, || open_chain(&settings.data_dir, &Arc::new(rules.clone())));
+            commands::new_address::new_address(&keys, bits, &key, passphrases.as_ref(), chain, &mut notes)?
         }
         Command::ListAddresses => commands::list_addresses::list_addresses(&open()?, now, &mut notes)?,
         Command::History { key, limit } => {
@@ -78,15 +82,18 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
         Command::Encrypt { key, all: _, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            commands::encrypt::encrypt(&open()?, key.as_ref(), &passphrases, &mut notes)?
+            match key {
+                Some(key) => commands::encrypt::encrypt(&keys, &key, &passphrases, &mut notes)?,
+                None => commands::encrypt::encrypt_all(&keys, &passphrases, &mut notes)?,
+            }
         }
         Command::Decrypt { key, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            commands::decrypt::decrypt(&open()?, &key, &passphrases)?
+            commands::decrypt::decrypt(&keys, &key, &passphrases)?
         }
         Command::ChangePassphrase { key, passphrase_file, new_passphrase_file } => {
             let [old, new] = [passphrase_file, new_passphrase_file].map(Passphrases::from_flag);
-            commands::change_passphrase::change_passphrase(&open()?, &key, &old, &new, &mut notes)?
+            commands::change_passphrase::change_passphrase(&keys, &key, &old, &new, &mut notes)?
         }
         Command::Send { from, amount, to, fee, data, valid_for, wait, passphrase_file } => {
             let data = data.unwrap_or_default().into_bytes();
@@ -94,16 +101,16 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let request = Request { from, amount, to, fee, data, valid_for, passphrases };
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
+            let id = sent.id;
+            // Before it is announced: that takes seconds, in which this program may be killed.
+            let printed = print(&id.to_string());
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);
-            // It must not look like a refusal.
-            print_result(&sent.id.to_string()).map_err(|source| Failure::System {
-                action: "print the payment's id, although the payment is made",
-                source,
-            })?;
-            match wait {
-                true => commands::sync::follow(&parameters, Until::Confirmed(sent.id), &mut notes)?,
-                false => return Ok(()),
-            }
+            let waited = printed.and_then(|()| match wait {
+                true => commands::sync::follow(&parameters, Until::Confirmed(id), &mut notes)
+                    .and_then(|result| print(&result)),
+                false => Ok(()),
+            });
+            return waited.map_err(|error| error.when_made(id));
         }
         Command::Verify { repair } => commands::verify::verify(&parameters, repair)?,
         Command::Sync { once } => {

@@ -9,6 +9,7 @@
 //! without opening the file whether the ledger is past it, so that ten thousand payments of the last hour
 //! cost a command 50 ms and not seconds.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -29,14 +30,14 @@ use crate::error::WalletError;
 /// depth, but one this deep takes a network that was split for over an hour, while every kept file costs each
 /// command five microseconds.
 pub const KEEP_BLOCKS: u64 = 1_000;
-/// How many payments are looked up in the chain, at most, to find those that lie so deep, each time that a
-/// payment is made: more than one, so that the outbox shrinks.
+/// How many payments are found in the chain, at most, to see which of them lie so deep, each time that a payment is
+/// made: more than one, so that the outbox shrinks.
 const SETTLED_LOOK_UPS: usize = 64;
 /// The lock that is held from choosing a nonce until the payment is written.
 const LOCK_FILE: &str = ".lock";
 /// In how many digits a nonce is written: every `u64` fits.
 const NONCE_DIGITS: usize = 20;
-/// What is put after the name of a file whose contents are not what its name says.
+/// What was put after the name of a damaged file when such files were set aside. The payment may still be on its way.
 const SET_ASIDE: &str = ".damaged";
 
 /// A directory of payments of one network.
@@ -59,8 +60,52 @@ pub struct Survey {
     pub past: Vec<PaymentName>,
     /// Those whose nonce is still to come.
     pub open: Vec<OpenPayment>,
-    /// Files that could not be used, a sentence each.
-    pub problems: Vec<String>,
+    /// Those whose nonce is still to come, and whose files are of no use: they may be on their way all the same.
+    pub unusable: Vec<PaymentFileError>,
+}
+
+/// What has become of a payment, as the outbox and one state of the ledger show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A block may still hold it.
+    Pending,
+    /// The best chain holds it.
+    Confirmed(Height),
+    /// The last block that might have held it is past.
+    Expired,
+    /// The best chain holds another payment of the sender in its place.
+    Conflicting,
+}
+
+impl Fate {
+    /// Of a payment that the chain, whose next block has this height, does not hold and has another in place of. One
+    /// that expired first stays expired: the next one of its sender was given its place.
+    pub fn of_replaced(transaction: &Transaction, next: Height) -> Self {
+        if transaction.payment.may_be_in_block(next) { Self::Conflicting } else { Self::Expired }
+    }
+}
+
+/// Why the file of a payment is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum PaymentFileError {
+    #[error("the payment {} in {} is damaged", name.id, path.display())]
+    Damaged { name: PaymentName, path: PathBuf },
+    #[error("the payment {} cannot be read: {source}", name.id)]
+    Unreadable { name: PaymentName, source: FilesError },
+}
+
+impl PaymentFileError {
+    /// Which payment, by its file's name.
+    pub fn name(&self) -> &PaymentName {
+        match self {
+            Self::Damaged { name, .. } | Self::Unreadable { name, .. } => name,
+        }
+    }
+
+    /// Whether the disk failed.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.is_of_disk())
+    }
 }
 
 /// What the name of a payment's file says.
@@ -95,8 +140,7 @@ impl Outbox {
         Ok(LockedOutbox { outbox: self, _lock: lock })
     }
 
-    /// Every payment as this ledger shows it; without a ledger (never synced) all are pending. A damaged file
-    /// is set aside and named among the problems.
+    /// Every payment as this ledger shows it; without a ledger (never synced) all are pending. Nothing is changed.
     pub fn survey(&self, ledger: Option<&dyn Read>) -> Result<Survey, WalletError> {
         let mut survey = Survey::default();
         let next_height = ledger.map(|ledger| ledger.tip()).transpose()?.map(|tip| tip.height.next());
@@ -104,7 +148,8 @@ impl Outbox {
         // Sorted, so the payments of one sender stand together: what is dear is done once for each.
         let mut current: Option<(&str, Address, u64)> = None;
         for file_name in &file_names {
-            let Some((text, nonce, id)) = split(file_name) else { continue };
+            let set_aside = file_name.strip_suffix(SET_ASIDE);
+            let Some((text, nonce, id)) = split(set_aside.unwrap_or(file_name)) else { continue };
             let (sender, next_nonce) = match current {
                 Some((known, sender, next_nonce)) if known == text => (sender, next_nonce),
                 _ => {
@@ -115,7 +160,13 @@ impl Outbox {
             };
             current = Some((text, sender, next_nonce));
             let name = PaymentName { sender, nonce, id };
-            if nonce < next_nonce {
+            let is_past = nonce < next_nonce;
+            if set_aside.is_some() {
+                let path = self.directory.join(file_name);
+                survey.unusable.extend((!is_past).then_some(PaymentFileError::Damaged { name, path }));
+                continue;
+            }
+            if is_past {
                 survey.past.push(name);
                 continue;
             }
@@ -125,31 +176,87 @@ impl Outbox {
                     survey.open.push(OpenPayment { name, transaction, expired });
                 }
                 Ok(None) => {}
-                Err(problem) => survey.problems.push(problem),
+                Err(error) => survey.unusable.push(error),
             }
         }
         Ok(survey)
     }
 
-    /// The payment of a file; `None` when it is gone, which another process may have seen to. A damaged file
-    /// is set aside; the error is the sentence about it.
-    pub fn read(&self, name: &PaymentName) -> Result<Option<Transaction>, String> {
+    /// What has become of every payment of a survey. Each one that is past is looked up: a reorganisation of any depth
+    /// may have moved it, or put another in its place.
+    pub fn fates(
+        &self,
+        survey: &Survey,
+        ledger: &dyn Read,
+    ) -> Result<HashMap<PaymentName, Fate>, StoreError> {
+        let next = ledger.tip()?.height.next();
+        let open = survey.open.iter().map(|entry| (entry.name, entry.fate()));
+        let mut fates: HashMap<PaymentName, Fate> = open.collect();
+        for name in &survey.past {
+            let fate = match ledger.find_transaction(&name.id)? {
+                Some(place) => Fate::Confirmed(place.height),
+                None => {
+                    let read = self.read(name).ok().flatten();
+                    read.map_or(Fate::Conflicting, |transaction| Fate::of_replaced(&transaction, next))
+                }
+            };
+            fates.insert(*name, fate);
+        }
+        Ok(fates)
+    }
+
+    /// Payments of a survey whose fate is sealed, so that their files may be removed: [`KEEP_BLOCKS`] below the tip,
+    /// or expired for as long. Perhaps not all: the rest are found by later calls.
+    pub fn settled(&self, survey: &Survey, ledger: &dyn Read) -> Result<Vec<PaymentName>, StoreError> {
+        let tip = ledger.tip()?.height;
+        let deep = |height: Height| tip.blocks_since(height) >= KEEP_BLOCKS;
+        let long_expired = |transaction: &Transaction| {
+            let valid_until = transaction.payment.valid_until;
+            valid_until > 0 && deep(Height::new(valid_until.into()))
+        };
+        let open = survey.open.iter().filter(|entry| long_expired(&entry.transaction));
+        let mut settled: Vec<_> = open.map(|entry| entry.name).collect();
+        // The chain holds the payments of one sender in the order of their nonces.
+        let mut found = 0;
+        for of_one_sender in survey.past.chunk_by(|one, other| one.sender == other.sender) {
+            for name in of_one_sender {
+                if found == SETTLED_LOOK_UPS {
+                    return Ok(settled);
+                }
+                match ledger.find_transaction(&name.id)? {
+                    Some(place) => {
+                        found += 1;
+                        if !deep(place.height) {
+                            break;
+                        }
+                        settled.push(*name);
+                    }
+                    // Another has its place. Of one that never expires the user is to see that. These are few, and
+                    // do not count: all of them are passed here each time.
+                    None => {
+                        let read = self.read(name).ok().flatten();
+                        settled.extend(read.filter(long_expired).map(|_| *name));
+                    }
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// The payment of a file; `None` when it is gone, which another process may have seen to.
+    pub fn read(&self, name: &PaymentName) -> Result<Option<Transaction>, PaymentFileError> {
         let path = self.path(name);
         let bytes = match files::read(&path, MAX_DATAGRAM_BYTES as u64) {
             Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
+            // A link that leads nowhere is no sign that nothing was sent.
+            Err(error) if error.is_not_found() && path.symlink_metadata().is_err() => return Ok(None),
             Err(FilesError::TooLarge { .. }) => Vec::new(),
-            Err(error) => return Err(format!("a pending payment is left out: {error}")),
+            Err(source) => return Err(PaymentFileError::Unreadable { name: *name, source }),
         };
         let transaction = decode::<Transaction>(&bytes).ok();
-        if let Some(transaction) = transaction.filter(|transaction| PaymentName::of(transaction) == *name) {
-            return Ok(Some(transaction));
-        }
-        let aside = self.directory.join(format!("{name}{SET_ASIDE}"));
-        let what = format!("the pending payment {} is damaged and left out", name.id);
-        match files::rename(&path, &aside) {
-            Ok(()) => Err(format!("{what}; its file is now {}", aside.display())),
-            Err(error) => Err(format!("{what}: {error}")),
+        match transaction.filter(|transaction| PaymentName::of(transaction) == *name) {
+            Some(transaction) => Ok(Some(transaction)),
+            None => Err(PaymentFileError::Damaged { name: *name, path }),
         }
     }
 
@@ -208,6 +315,13 @@ impl fmt::Display for PaymentName {
     }
 }
 
+impl OpenPayment {
+    /// What has become of it.
+    pub fn fate(&self) -> Fate {
+        if self.expired { Fate::Expired } else { Fate::Pending }
+    }
+}
+
 impl Survey {
     /// The payments that a block may still hold.
     pub fn pending(&self) -> impl Iterator<Item = &OpenPayment> {
@@ -217,6 +331,16 @@ impl Survey {
     /// The pending payments of one sender.
     pub fn pending_from(&self, sender: &Address) -> impl Iterator<Item = &OpenPayment> {
         self.pending().filter(move |entry| entry.name.sender == *sender)
+    }
+
+    /// Takes out why a payment of this sender cannot be read, of which nobody knows then what it takes up, and whether
+    /// its nonce is free.
+    pub fn take_unknown_from(&mut self, sender: &Address) -> Option<PaymentFileError> {
+        // Of one that was put back, what was set aside may still be there.
+        let is_known = |name: &PaymentName| self.open.iter().any(|entry| entry.name == *name);
+        let is_unknown = |name: &PaymentName| name.sender == *sender && !is_known(name);
+        let place = self.unusable.iter().position(|error| is_unknown(error.name()))?;
+        Some(self.unusable.swap_remove(place))
     }
 
     /// What the pending payments of a sender take up, fees included.
@@ -250,34 +374,6 @@ impl Survey {
                 (behind > 0 && nonces().all(|nonce| nonce != name.nonce)).then_some((name, behind))
             })
             .collect()
-    }
-
-    /// Payments whose fate is sealed, so that their files may be removed: [`KEEP_BLOCKS`] below the tip, or
-    /// expired for as long. Perhaps not all: the rest are found by later calls.
-    pub fn settled(&self, ledger: &dyn Read) -> Result<Vec<PaymentName>, StoreError> {
-        let tip = ledger.tip()?.height;
-        let deep = |height: Height| tip.blocks_since(height) >= KEEP_BLOCKS;
-        let long_expired = |entry: &&OpenPayment| {
-            entry.expired && deep(Height::new(entry.transaction.payment.valid_until.into()))
-        };
-        let mut settled: Vec<_> = self.open.iter().filter(long_expired).map(|entry| entry.name).collect();
-        // The chain holds the payments of one sender in the order of their nonces.
-        let mut look_ups = 0;
-        for of_one_sender in self.past.chunk_by(|one, other| one.sender == other.sender) {
-            for name in of_one_sender {
-                if look_ups == SETTLED_LOOK_UPS {
-                    return Ok(settled);
-                }
-                look_ups += 1;
-                match ledger.find_transaction(&name.id)? {
-                    Some(place) if deep(place.height) => settled.push(*name),
-                    Some(_) => break,
-                    // Another has its place. It stays, for the user to see.
-                    None => {}
-                }
-            }
-        }
-        Ok(settled)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What commands print, and how amounts, times and foreign text look. Standard output is for the result,
 //! standard error for everything else.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use common::amount::Amount;
@@ -11,7 +12,62 @@ use tabled::tables::ExtendedTable;
 use tabled::{Table, Tabled};
 
 /// Where a command says what is no part of its result: a sentence each, shown at once.
-pub type Notes<'a> = dyn FnMut(&str) + 'a;
+pub type Notes<'a> = dyn FnMut(Note) + 'a;
+
+/// A sentence that is no part of a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    severity: Severity,
+    text: String,
+}
+
+/// How much a note matters, the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Severity {
+    Info,
+    Hint,
+    Warning,
+    Error,
+}
+
+impl Note {
+    /// What happens.
+    pub fn info(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Info, text: text.to_string() }
+    }
+
+    /// What can be done about what was said before.
+    pub fn hint(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Hint, text: text.to_string() }
+    }
+
+    /// What is wrong, although what was asked for is done.
+    pub fn warning(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Warning, text: text.to_string() }
+    }
+
+    /// What is not done.
+    pub fn error(text: impl fmt::Display) -> Self {
+        Self { severity: Severity::Error, text: text.to_string() }
+    }
+
+    /// Whether it is said also to those who want to hear of trouble only.
+    pub fn is_trouble(&self) -> bool {
+        self.severity >= Severity::Warning
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix = match self.severity {
+            Severity::Info => "",
+            Severity::Hint => "hint: ",
+            Severity::Warning => "warning: ",
+            Severity::Error => "error: ",
+        };
+        write!(f, "{prefix}{}", self.text)
+    }
+}
 
 /// Whether anybody reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +87,14 @@ pub fn print_result(text: &str) -> io::Result<Audience> {
     }
 }
 
+/// Prints a note to standard error.
+pub fn print_note(note: &Note) {
+    print_line(&note.to_string());
+}
+
 /// Prints a line to standard error; what a stranger put into it cannot play with the terminal. That nobody can
 /// read it is no reason to fail.
-pub fn print_note(text: &str) {
+pub fn print_line(text: &str) {
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
@@ -115,6 +176,13 @@ mod tests {
         assert_eq!(difference(coins(3), coins(1)), "+2");
         assert_eq!(difference(Amount::from_units(500_000), coins(4)), "-3.5");
         assert_eq!(difference(coins(1), coins(1)), "0");
+    }
+
+    #[test]
+    fn whoever_wants_to_hear_of_trouble_only_hears_of_all_of_it() {
+        let notes = [Note::info("a"), Note::hint("a"), Note::warning("a"), Note::error("a")];
+        assert_eq!(notes.each_ref().map(Note::to_string), ["a", "hint: a", "warning: a", "error: a"]);
+        assert_eq!(notes.map(|note| note.is_trouble()), [false, false, true, true]);
     }
 
     #[test]

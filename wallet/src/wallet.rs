@@ -8,7 +8,7 @@ use common::address::{Address, ParseAddressError};
 use common::chain::Chain;
 use common::files::{DataDirectory, Program};
 use common::hash::NetworkId;
-use common::key_store::{KeyName, KeyStore, KeyStoreError};
+use common::key_store::{KeyName, KeyStore, KeyStoreError, ListedKey};
 use common::rules::Rules;
 use common::store::lmdb::LmdbStore;
 use common::store::{Read, Store, StoreError, Tip};
@@ -16,7 +16,7 @@ use common::time::Timestamp;
 
 use crate::error::WalletError;
 use crate::outbox::{Outbox, Survey};
-use crate::output::{Notes, duration};
+use crate::output::{Note, Notes, duration};
 
 /// Keys, payments, and the chain of one network as far as it is known.
 pub struct Wallet<S> {
@@ -31,22 +31,27 @@ pub struct Wallet<S> {
 impl Wallet<LmdbStore> {
     /// Opens what there is in a data directory; creates nothing.
     pub fn open(data: &DataDirectory, rules: Rules) -> Result<Self, WalletError> {
-        let network = rules.network_id();
-        let store = LmdbStore::open_existing(&data.program(Program::Wallet, &rules.name, &network), &rules)?;
-        let rules = Arc::new(rules);
+        let (network, rules) = (rules.network_id(), Arc::new(rules));
         Ok(Self {
             network,
             keys: KeyStore::new(data.keys()),
             outbox: Outbox::new(data.outbox(&rules.name, &network)),
-            chain: store.map(|store| Chain::new(rules.clone(), store)),
+            chain: open_chain(data, &rules)?,
             rules,
         })
     }
 }
 
+/// The wallet's chain in a data directory; `None`: never synced.
+pub fn open_chain(data: &DataDirectory, rules: &Arc<Rules>) -> Result<Option<Chain<LmdbStore>>, StoreError> {
+    let directory = data.program(Program::Wallet, &rules.name, &rules.network_id());
+    let store = LmdbStore::open_existing(&directory, rules)?;
+    Ok(store.map(|store| Chain::new(rules.clone(), store)))
+}
+
 impl<S: Store> Wallet<S> {
     /// The outbox, and what else a command looks up, in one state of the ledger; `None` for the ledger when
-    /// there is none yet. Damaged payments are told of.
+    /// there is none yet. Payments whose files are of no use are told of.
     pub fn survey<T>(
         &self,
         notes: &mut Notes,
@@ -61,8 +66,8 @@ impl<S: Store> Wallet<S> {
             Some(chain) => chain.store().read(|ledger| both(Some(ledger)))?,
             None => both(None)?,
         };
-        for problem in &survey.problems {
-            notes(&format!("warning: {problem}"));
+        for error in &survey.unusable {
+            notes(Note::warning(error));
         }
         Ok((survey, found))
     }
@@ -71,29 +76,6 @@ impl<S: Store> Wallet<S> {
     pub fn addresses(&self, notes: &mut Notes) -> Result<Vec<(KeyName, Option<Address>)>, WalletError> {
         let keys = self.keys.list()?;
         Ok(keys.into_iter().map(|key| (key.name, noted(key.address, notes))).collect())
-    }
-
-    /// The address that the user means.
-    pub fn address_of(&self, party: &Party) -> Result<Address, WalletError> {
-        match party {
-            Party::Name(name) => Ok(self.keys.find(name)?),
-            Party::Address(address) => Ok(*address),
-        }
-    }
-
-    /// The key that the user means.
-    pub fn key_of(&self, party: &Party) -> Result<KeyName, WalletError> {
-        let address = match party {
-            Party::Name(name) => return Ok(name.clone()),
-            Party::Address(address) => *address,
-        };
-        let mut keys = self.keys.list()?.into_iter();
-        keys.find(|key| key.address.as_ref().is_ok_and(|known| *known == address))
-            .map(|key| key.name)
-            .ok_or_else(|| WalletError::UnknownAddress {
-                address,
-                directory: self.keys.directory().to_owned(),
-            })
     }
 
     /// Which state of the chain an answer is based on, as a sentence.
@@ -113,7 +95,7 @@ impl<S: Store> Wallet<S> {
 }
 
 fn noted(address: Result<Address, KeyStoreError>, notes: &mut Notes) -> Option<Address> {
-    address.inspect_err(|error| notes(&format!("warning: {error}"))).ok()
+    address.inspect_err(|error| notes(Note::warning(error))).ok()
 }
 
 /// Somebody who pays or is paid, as the user writes it: the name of a key, or an address.
@@ -123,6 +105,28 @@ pub enum Party {
     Name(KeyName),
     /// Anybody.
     Address(Address),
+}
+
+impl Party {
+    /// The address that the user means.
+    pub fn address(&self, keys: &KeyStore) -> Result<Address, WalletError> {
+        match self {
+            Self::Name(name) => Ok(keys.find(name)?),
+            Self::Address(address) => Ok(*address),
+        }
+    }
+
+    /// The key that the user means.
+    pub fn key(&self, keys: &KeyStore) -> Result<KeyName, WalletError> {
+        let address = match self {
+            Self::Name(name) => return Ok(name.clone()),
+            Self::Address(address) => *address,
+        };
+        let is_its = |key: &ListedKey| key.address.as_ref().is_ok_and(|known| *known == address);
+        let directory = || keys.directory().to_owned();
+        let found = keys.list()?.into_iter().find(is_its).map(|key| key.name);
+        found.ok_or_else(|| WalletError::UnknownAddress { address, directory: directory() })
+    }
 }
 
 /// Why a text is neither.

@@ -18,12 +18,12 @@ pub enum FilesError {
         /// What the system said.
         source: io::Error,
     },
-    /// A new file is whole and has its name, but the name is not durable, and could not be taken away again.
-    #[error("cannot write {path} safely, and it may be there all the same: {}", reason(path, source), path = path.display())]
+    /// What is new is whole and has its name, which may not survive a power cut, and could not be taken back.
+    #[error("{path} is written, and may not last: {}", reason(path, source), path = path.display())]
     Uncertain {
         /// Which file.
         path: PathBuf,
-        /// What the system said of its directory.
+        /// What the system said when it was to make it durable.
         source: io::Error,
     },
     /// A file of this name is there already; it was left as it is.

@@ -4,7 +4,7 @@
 //! not every file system has them. So there are temporary names, which start with a dot and which nobody reads. Where
 //! a directory has a lock, whoever takes it removes them ([`remove_leftovers_in`]).
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -24,10 +24,12 @@ impl Temporary {
     pub(super) fn write(path: &Path, contents: &[u8]) -> Result<Self, FilesError> {
         let temporary = name_beside(path)?;
         // Without a name until it is whole, so that a kill between here and a rename has next to no time to come.
-        match create_nameless(&temporary, contents)? {
-            true => Ok(Self { path: temporary }),
-            false => Self::write_named(path, contents),
-        }
+        let Some(file) = create_nameless(&temporary, contents)? else {
+            return Self::write_named(path, contents);
+        };
+        let temporary = Self { path: temporary };
+        file.sync_all().map_err(FilesError::io("write", &temporary.path))?;
+        Ok(temporary)
     }
 
     /// The same, with its name from the beginning.
@@ -56,10 +58,11 @@ impl Drop for Temporary {
     }
 }
 
-/// Writes and flushes a file without a name, and gives it this one, which nothing may have yet. `false`: this cannot
-/// be done here, and nothing was.
+/// Writes and flushes a file without a name, and gives it this one, which nothing may have yet. `None`: this cannot
+/// be done here, and nothing was. Whoever called has to flush the file again: a file system may keep nothing of one
+/// that is flushed while it has no name (btrfs), and its name alone when its directory is.
 #[cfg(target_os = "linux")]
-pub(super) fn create_nameless(path: &Path, contents: &[u8]) -> Result<bool, FilesError> {
+pub(super) fn create_nameless(path: &Path, contents: &[u8]) -> Result<Option<File>, FilesError> {
     use std::ffi::CString;
     use std::io;
     use std::os::fd::AsRawFd;
@@ -70,13 +73,13 @@ pub(super) fn create_nameless(path: &Path, contents: &[u8]) -> Result<bool, File
     options.write(true).custom_flags(libc::O_TMPFILE);
     private(&mut options);
     // Whatever else is in the way here is so with a name, too, and is told of then.
-    let Ok(mut file) = options.open(directory_of(path)) else { return Ok(false) };
+    let Ok(mut file) = options.open(directory_of(path)) else { return Ok(None) };
     let written = file.write_all(contents).and_then(|()| file.sync_all());
     written.map_err(FilesError::io("write", path))?;
     // By its number alone only some may link it.
     let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
     let (Ok(itself), Ok(name)) = (CString::new(itself), CString::new(path.as_os_str().as_bytes())) else {
-        return Ok(false);
+        return Ok(None);
     };
     // By the C library, as all that std does with files: the trials of power cuts stand in front of that, and would
     // miss a system call that is made directly, as `rustix` makes it.
@@ -85,19 +88,19 @@ pub(super) fn create_nameless(path: &Path, contents: &[u8]) -> Result<bool, File
         libc::linkat(libc::AT_FDCWD, itself.as_ptr(), libc::AT_FDCWD, name.as_ptr(), libc::AT_SYMLINK_FOLLOW)
     };
     match outcome {
-        0 => Ok(true),
+        0 => Ok(Some(file)),
         _ if io::Error::last_os_error().kind() == io::ErrorKind::AlreadyExists => {
             Err(FilesError::Exists { path: path.to_owned() })
         }
         // There is no `/proc`, or somebody's policy is against it.
-        _ => Ok(false),
+        _ => Ok(None),
     }
 }
 
 /// Only Linux can.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn create_nameless(_: &Path, _: &[u8]) -> Result<bool, FilesError> {
-    Ok(false)
+pub(super) fn create_nameless(_: &Path, _: &[u8]) -> Result<Option<File>, FilesError> {
+    Ok(None)
 }
 
 /// A name for a temporary file that will be `path`.
@@ -199,11 +202,11 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn what_cannot_be_done_without_a_name_changes_nothing() {
         // Nothing can be created there: it has no files of anybody.
-        assert!(!create_nameless(Path::new("/proc/farthing"), b"x").unwrap());
+        assert!(create_nameless(Path::new("/proc/farthing"), b"x").unwrap().is_none());
         let root = tempfile::tempdir().unwrap();
-        assert!(!create_nameless(&root.path().join("missing/file"), b"x").unwrap());
+        assert!(create_nameless(&root.path().join("missing/file"), b"x").unwrap().is_none());
         // A name that no file can have is refused when all is written.
-        assert!(!create_nameless(&root.path().join("x".repeat(300)), b"x").unwrap());
+        assert!(create_nameless(&root.path().join("x".repeat(300)), b"x").unwrap().is_none());
         assert!(names_in(root.path()).unwrap().is_empty());
     }
 }

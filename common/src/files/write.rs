@@ -19,10 +19,12 @@ use super::temporary::{Temporary, create_nameless};
 /// [`FilesError::Exists`] when anything of that name is there: nothing is changed then. [`FilesError::Uncertain`] when
 /// the file may be there all the same. After every other error it is not.
 pub fn create_new(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
-    if !create_nameless(path, contents)? {
+    let nameless = create_nameless(path, contents)?;
+    if nameless.is_none() {
         create_by_another_name(path, contents)?;
     }
-    match flush_directory_of(path) {
+    let flushed = nameless.map_or(Ok(()), |file| file.sync_all().map_err(FilesError::io("write", path)));
+    match flushed.and_then(|()| flush_directory_of(path)) {
         // It has its name already, of which whoever asked must not be told that it has not.
         Err(FilesError::Io { source, .. }) if remove(path).is_err() => {
             Err(FilesError::Uncertain { path: path.to_owned(), source })
@@ -43,10 +45,17 @@ fn create_by_another_name(path: &Path, contents: &[u8]) -> Result<(), FilesError
 
 /// Writes a file, readable by its owner alone (0600), whole and durable when this returns. It takes the place
 /// of one that is there.
+///
+/// # Errors
+/// [`FilesError::Uncertain`] when the new file is there, and the old one may be again after a power cut. After every
+/// other error the old one is there.
 pub fn replace(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
     let temporary = Temporary::write(path, contents)?;
     fs::rename(temporary.path(), path).map_err(FilesError::io("write", path))?;
-    flush_directory_of(path)
+    flush_directory_of(path).map_err(|error| match error {
+        FilesError::Io { source, .. } => FilesError::Uncertain { path: path.to_owned(), source },
+        error => error,
+    })
 }
 
 /// Gives a file another name in its directory, durably. It takes the place of one that is there.

@@ -1,5 +1,6 @@
 //! Why a key cannot be made, found, read or rewritten.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::{KeyName, MAX_KEY_FILE_BYTES};
@@ -69,10 +70,54 @@ pub enum KeyStoreError {
         /// Its file.
         path: PathBuf,
     },
+    /// The disk failed when the file was written already: it may be the old one or the new one after a power cut.
+    #[error("it is not certain that the key {name} {became}: {source}")]
+    Uncertain {
+        /// Which key.
+        name: KeyName,
+        /// What it was to be, and is until then.
+        became: Became,
+        /// What the disk refused.
+        source: FilesError,
+    },
     /// There is no passphrase.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
+    /// The same of the one that a key is to get, where it has another.
+    #[error(transparent)]
+    NewPassphrase(PassphraseError),
     /// The file cannot be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
+}
+
+impl KeyStoreError {
+    /// Whether the disk failed, and not who asked.
+    pub fn is_of_disk(&self) -> bool {
+        matches!(self, Self::Files(error) | Self::Uncertain { source: error, .. } if error.is_of_disk())
+    }
+}
+
+/// What a key is when its file has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// There was none.
+    Made,
+    /// It has a passphrase, and had none.
+    Encrypted,
+    /// It has none any more.
+    Decrypted,
+    /// It has another than before.
+    ChangedPassphrase,
+}
+
+impl fmt::Display for Became {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Made => "is made",
+            Self::Encrypted => "is encrypted",
+            Self::Decrypted => "is decrypted",
+            Self::ChangedPassphrase => "has its new passphrase",
+        })
+    }
 }

@@ -10,39 +10,42 @@ pub(super) const LOCK_FILE: &str = ".lock";
 
 impl KeyStore {
     /// Removes what programs left behind that were killed while they wrote keys. It may be a copy of a key that is
-    /// encrypted by now. Whatever writes a key does so first.
+    /// encrypted by now. Whatever writes a key does so first, where it can; this fails where it cannot.
     pub fn tidy(&self) -> Result<(), KeyStoreError> {
-        match self.leftovers()?.is_empty() {
-            true => Ok(()),
-            false => self.lock().map(drop),
+        self.tidy_also(&self.linked()?)
+    }
+
+    /// The same of this directory, and of these files elsewhere.
+    pub(super) fn tidy_also(&self, elsewhere: &[PathBuf]) -> Result<(), KeyStoreError> {
+        let mut leftovers = files::leftovers_in(&self.directory)?;
+        for file in elsewhere {
+            leftovers.extend(files::leftovers_of(file)?);
         }
+        if leftovers.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        Ok(leftovers.iter().try_for_each(|leftover| files::remove(leftover))?)
     }
 
     /// Keeps other programs from writing keys until the result is dropped, and removes what those left behind that
     /// were killed. Nobody holds it for long, so it is waited for.
     pub(super) fn lock(&self) -> Result<FileLock, KeyStoreError> {
         let lock = FileLock::acquire(&self.directory.join(LOCK_FILE))?;
-        for leftover in self.leftovers()? {
-            match files::remove(&leftover) {
-                // Where links lead it may not be ours to write; whoever rewrites that key insists.
-                Err(_) if leftover.parent() != Some(&self.directory) => {}
-                removed => removed?,
-            }
+        files::remove_leftovers_in(&self.directory)?;
+        for file in self.linked()? {
+            // Where links lead it may not be ours to write; whoever rewrites that key insists.
+            let leftovers = files::leftovers_of(&file).unwrap_or_default();
+            leftovers.iter().for_each(|leftover| drop(files::remove(leftover)));
         }
         Ok(lock)
     }
 
-    /// Temporary files of keys: here, and beside the files that links lead to from here.
-    fn leftovers(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
-        let mut leftovers = files::leftovers_in(&self.directory)?;
-        for name in self.names()? {
-            let path = self.path(&name);
-            let is_link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
-            // Of links that lead nowhere there is nothing to find.
-            if let (true, Ok(target)) = (is_link, path.canonicalize()) {
-                leftovers.extend(files::leftovers_of(&target).unwrap_or_default());
-            }
-        }
-        Ok(leftovers)
+    /// The files that links lead to from here, beside which something may have been left. Of links that lead nowhere
+    /// there is nothing to find.
+    fn linked(&self) -> Result<Vec<PathBuf>, KeyStoreError> {
+        let paths = self.names()?.into_iter().map(|name| self.path(&name));
+        let is_link = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+        Ok(paths.filter(is_link).filter_map(|path| path.canonicalize().ok()).collect())
     }
 }

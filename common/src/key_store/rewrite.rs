@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
-use super::{KeyName, KeyStore, KeyStoreError, MAX_KEY_FILE_BYTES, Opened, in_file, unlock};
+use super::{Became, KeyName, KeyStore, KeyStoreError, MAX_KEY_FILE_BYTES, Opened};
+use super::{in_file, unlock, unwritten};
 use crate::files::{self, FilesError};
 use crate::passphrase::Passphrases;
 
@@ -27,13 +28,13 @@ impl KeyStore {
         let old = self.parse(name, true)?;
         if old.file.is_encrypted() {
             // Somebody who was killed while he decrypted it may have left a copy.
-            self.tidy()?;
+            self.tidy_also(old.path.canonicalize().ok().as_slice())?;
             return Err(KeyStoreError::EncryptedAlready { name: name.clone() });
         }
         let key = in_file(&old.path, old.file.open())?;
         let passphrase = passphrases.get_new(name.as_str())?;
         let text = in_file(&old.path, old.file.with_encrypted(&key, &passphrase))?;
-        self.rewrite(&old, text.as_bytes())
+        self.rewrite(name, &old, Became::Encrypted, text.as_bytes())
     }
 
     /// Takes the passphrase off a key. Whatever happens, the file is the old one or the new one.
@@ -41,7 +42,7 @@ impl KeyStore {
         let old = self.parse_encrypted(name)?;
         let key = unlock(name, &old.path, &old.file, passphrases)?;
         let text = in_file(&old.path, old.file.with_plain(&key))?;
-        self.rewrite(&old, text.as_bytes())
+        self.rewrite(name, &old, Became::Decrypted, text.as_bytes())
     }
 
     /// Puts an encrypted key under another passphrase; the key itself stays what it is. The file will say its
@@ -54,9 +55,9 @@ impl KeyStore {
     ) -> Result<Rewritten, KeyStoreError> {
         let old = self.parse_encrypted(name)?;
         let key = unlock(name, &old.path, &old.file, old_passphrases)?;
-        let passphrase = new_passphrases.get_new(name.as_str())?;
+        let passphrase = new_passphrases.get_new(name.as_str()).map_err(KeyStoreError::NewPassphrase)?;
         let text = in_file(&old.path, old.file.with_encrypted(&key, &passphrase))?;
-        self.rewrite(&old, text.as_bytes())
+        self.rewrite(name, &old, Became::ChangedPassphrase, text.as_bytes())
     }
 
     fn parse_encrypted(&self, name: &KeyName) -> Result<Opened, KeyStoreError> {
@@ -67,7 +68,13 @@ impl KeyStore {
     }
 
     /// Replaces the file of a key, if it is still what it was when it was read.
-    fn rewrite(&self, old: &Opened, contents: &[u8]) -> Result<Rewritten, KeyStoreError> {
+    fn rewrite(
+        &self,
+        name: &KeyName,
+        old: &Opened,
+        became: Became,
+        contents: &[u8],
+    ) -> Result<Rewritten, KeyStoreError> {
         if contents.len() as u64 > MAX_KEY_FILE_BYTES {
             return Err(KeyStoreError::NoRoom { path: old.path.clone() });
         }
@@ -84,7 +91,7 @@ impl KeyStore {
         let names = std::os::unix::fs::MetadataExt::nlink(&path.metadata().map_err(failed)?);
         #[cfg(not(unix))]
         let names = 1;
-        files::replace(&path, contents)?;
+        files::replace(&path, contents).map_err(|error| unwritten(name, became, error))?;
         Ok(Rewritten { path, other_names: names.saturating_sub(1) })
     }
 }

@@ -4,6 +4,10 @@
 //! contents that it had since it was last synced; a file has any of its lengths since then; a directory has or
 //! has not each entry that was made, renamed or removed, where a rename is whole or not at all. What was never
 //! written and is within the length reads as zeros.
+//!
+//! A file that is synced while it has no name is there with its contents if its name happens to be. Once a directory is
+//! synced for that name, though, the contents may be lost: file systems that keep a log of what is synced (btrfs) write
+//! nothing of a file without a name, and of one with a new name that alone. Only to sync the file again makes it safe.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -78,6 +82,19 @@ struct File {
     sectors: BTreeMap<usize, Vec<[u8; SECTOR_BYTES]>>,
     /// The lengths that it had since the last that is safe.
     lengths: Vec<usize>,
+    name: Name,
+}
+
+/// Whether a file has a name. Each file was synced since it has had this much of one, or was not synced at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Name {
+    /// From the beginning, or it was synced since it has one.
+    #[default]
+    Had,
+    /// It never had one.
+    None,
+    /// It had none when it was synced last, and has one now.
+    New,
 }
 
 /// What is in a directory.
@@ -137,7 +154,7 @@ impl Disk {
     pub fn begin(&mut self, operation: &Operation) -> bool {
         match operation {
             Operation::Open { file, nameless: true, synchronous, .. } => {
-                self.files.push(File::default());
+                self.files.push(File { name: Name::None, ..File::default() });
                 self.open.insert(*file, (Node::File(self.files.len() - 1), *synchronous));
                 false
             }
@@ -179,6 +196,10 @@ impl Disk {
             }
             Operation::Name { file, path } => {
                 let node = self.open[file].0;
+                let name = &mut self.file(file).name;
+                if *name == Name::None {
+                    *name = Name::New;
+                }
                 self.change(None, Some((path, node)));
                 true
             }
@@ -226,6 +247,9 @@ impl Disk {
                         || concerns(change.removed.as_ref().map(|(directory, _)| *directory))
                         || concerns(change.made.as_ref().map(|(directory, ..)| *directory));
                     if safe {
+                        if let (Node::Directory(_), Some((.., Node::File(place)))) = (node, &change.made) {
+                            self.files[*place].log_name();
+                        }
                         apply(&change, &mut self.safe);
                     } else {
                         self.changes.push(change);
@@ -389,6 +413,18 @@ impl File {
             self.make_safe(number);
         }
         self.lengths.clear();
+        if self.name == Name::New {
+            self.name = Name::Had;
+        }
+    }
+
+    /// A directory is synced for its name: what was synced before it had one need not be there.
+    fn log_name(&mut self) {
+        if self.name == Name::New {
+            self.safe.clear();
+            self.lengths.push(self.now.len());
+            self.touch(0, self.now.len());
+        }
     }
 
     /// Makes safe what was written in a range, and as much of the length as that takes.
@@ -512,11 +548,15 @@ mod tests {
             let states = after(&operations, names);
             assert!(states.iter().all(|left| left.is_empty() || *left == whole));
             assert!(states.iter().any(Left::is_empty) && states.contains(&whole));
+            operations.push(sync.clone());
             operations.extend(sync_directory.clone());
             assert!(after(&operations, names).iter().all(|left| *left == whole));
-            // Whoever forgets to sync the file may find anything in it.
-            operations.remove(2);
-            assert!(after(&operations, names).iter().any(|left| left.len() == 1 && *left != whole));
+            // Whoever forgets to sync the file before it has its name, or when it has, may find anything in it.
+            let is_in_part = |left: &Left| left.len() == 1 && *left != whole;
+            let [open, write, _, name, ..] = &operations[..] else { unreachable!() };
+            assert!(after(&[open.clone(), write.clone(), name.clone()], names).iter().any(is_in_part));
+            operations.remove(4);
+            assert!(after(&operations, names).iter().any(is_in_part));
         }
     }
 }

@@ -9,7 +9,9 @@ use std::fmt;
 use std::fs;
 
 use common::files::{Program, names_in};
+use common::key_store::KeyStore;
 
+use super::encryption::{Commands, KEY, Progress};
 use super::faults::{Call, Fault, Plan, Refusal};
 use super::promises::{Told, check};
 use super::scenes::{mine_chain, network, put_back};
@@ -31,6 +33,12 @@ pub enum Scene {
     Keys,
     /// A wallet pays.
     Sending,
+    /// A wallet puts a key under a passphrase.
+    Encrypting,
+    /// A wallet puts a key under another passphrase.
+    ChangingPassphrase,
+    /// A wallet takes the passphrase off a key.
+    Decrypting,
 }
 
 /// What some runs came to.
@@ -67,7 +75,15 @@ impl std::ops::AddAssign for Figures {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Mining, Self::Syncing, Self::Keys, Self::Sending];
+    pub const ALL: [Self; 7] = [
+        Self::Mining,
+        Self::Syncing,
+        Self::Keys,
+        Self::Sending,
+        Self::Encrypting,
+        Self::ChangingPassphrase,
+        Self::Decrypting,
+    ];
 
     /// As it is written on the command line.
     pub fn name(self) -> &'static str {
@@ -76,6 +92,19 @@ impl Scene {
             Self::Syncing => "syncing",
             Self::Keys => "keys",
             Self::Sending => "sending",
+            Self::Encrypting => "encrypting",
+            Self::ChangingPassphrase => "changing-passphrase",
+            Self::Decrypting => "decrypting",
+        }
+    }
+
+    /// After which of the steps that [`Commands`] has a key is rewritten, if one is.
+    fn rewrites_after(self) -> Option<usize> {
+        match self {
+            Self::Encrypting => Some(0),
+            Self::ChangingPassphrase => Some(1),
+            Self::Decrypting => Some(2),
+            Self::Mining | Self::Syncing | Self::Keys | Self::Sending => None,
         }
     }
 
@@ -138,6 +167,10 @@ struct Stage<'n> {
     /// The same, on a disk that is sound.
     sound: Home<'n>,
     plan: Plan,
+    /// What rewrites a key.
+    commands: Commands,
+    /// How far that has come when it begins.
+    encryption: Option<Progress>,
     /// What somebody else serves.
     _peer: Option<Running>,
     ear: Ear,
@@ -150,8 +183,18 @@ impl<'n> Stage<'n> {
         assert_eq!(directory.canonicalize().ok().as_deref(), Some(directory), "a link leads to it");
         let (sound, other) = (network.home("home"), network.home("other"));
         fs::create_dir(&sound.root).expect("there is room");
-        let mut peer = None;
-        if scene != Scene::Mining {
+        let commands = Commands::with_files_in(directory);
+        let (mut peer, mut encryption) = (None, None);
+        if let Some(steps) = scene.rewrites_after() {
+            sound.wallet(&["new-address", KEY]);
+            let keys = KeyStore::new(sound.data().keys());
+            let mut progress = Progress::new(&keys, 1);
+            for step in 0..steps {
+                sound.wallet(&commands.after(step));
+                progress = progress.next(&keys).expect("nothing failed");
+            }
+            encryption = Some(progress);
+        } else if scene != Scene::Mining {
             mine_chain(&other, 30);
             put_back(&other.data().keys(), &sound.data().keys());
             let mut miner = other.start_miner(&["--no-mine"]);
@@ -168,7 +211,8 @@ impl<'n> Stage<'n> {
         let plan = Plan::new(directory.join("plan"));
         let home = plan.given_to(network.home("home"), &sound.root);
         let ear = Ear::at(network.ports.transactions);
-        Self { scene, network, home, sound, plan, _peer: peer, ear, figures: Figures::default() }
+        let figures = Figures::default();
+        Self { scene, network, home, sound, plan, commands, encryption, _peer: peer, ear, figures }
     }
 
     /// How many calls there are.
@@ -198,6 +242,9 @@ impl<'n> Stage<'n> {
             Scene::Syncing => self.home.try_wallet(&["sync", "--once"]),
             Scene::Keys => self.home.try_wallet(&["new-address", "bob"]),
             Scene::Sending => self.home.try_wallet(&["send", "mining_rewards", "1", "mining_rewards"]),
+            Scene::Encrypting => self.home.try_wallet(&self.commands.after(0)),
+            Scene::ChangingPassphrase => self.home.try_wallet(&self.commands.after(1)),
+            Scene::Decrypting => self.home.try_wallet(&self.commands.after(2)),
         }
     }
 
@@ -248,14 +295,14 @@ impl<'n> Stage<'n> {
         };
         ensure(verified.status.success(), &format!("what it left is not sound: {verified:?}"))?;
         let told = self.told(ended)?;
-        self.nothing_is_half_done(ended)?;
         check(&self.sound.data(), program, rules, &told)?;
-        self.goes_on()
+        self.nothing_is_half_done(ended, &told)?;
+        self.goes_on(&told)
     }
 
     /// What a program said and sent.
     fn told(&self, ended: &Ended) -> Result<Told, String> {
-        let mut told = Told::default();
+        let mut told = Told { encryption: self.encryption.clone(), ..Told::default() };
         told.log(&ended.stderr);
         told.result(&ended.stdout);
         let sent = usize::from(self.scene == Scene::Sending && ended.status.success());
@@ -284,9 +331,17 @@ impl<'n> Stage<'n> {
         }
     }
 
-    /// A payment that was refused is not kept, nor sent, and a key that was refused is not there, unless that is said.
-    fn nothing_is_half_done(&self, ended: &Ended) -> Result<(), String> {
-        let uncertain = ended.stderr.contains("all the same");
+    /// A payment that was refused is not kept, nor sent, a key that was refused is not there, and one that was not
+    /// rewritten is what it was, unless that is said.
+    fn nothing_is_half_done(&self, ended: &Ended, told: &Told) -> Result<(), String> {
+        let uncertain = ended.stderr.contains("it is not certain that");
+        if let (Some(progress), Some(before)) = (&told.encryption, self.scene.rewrites_after()) {
+            let is_rewritten = progress.check(&KeyStore::new(self.sound.data().keys()))? > before;
+            return match is_rewritten == ended.status.success() || uncertain {
+                true => Ok(()),
+                false => Err("its exit code does not say whether the key is rewritten".to_owned()),
+            };
+        }
         let key_is_there =
             names_in(&self.sound.data().keys()).is_ok_and(|names| names.iter().any(|it| it == "bob.pem"));
         if self.scene == Scene::Keys && key_is_there != ended.status.success() && !uncertain {
@@ -304,13 +359,17 @@ impl<'n> Stage<'n> {
     }
 
     /// On a disk that is sound again, what was asked for can be done.
-    fn goes_on(&self) -> Result<(), String> {
+    fn goes_on(&self, told: &Told) -> Result<(), String> {
         let again: &[&str] = match self.scene {
             // The promises were checked by writing to its store.
             Scene::Mining => return Ok(()),
             Scene::Syncing => &["sync", "--once"],
             Scene::Keys => &["new-address", "carol"],
             Scene::Sending => &["send", "mining_rewards", "2", "mining_rewards"],
+            Scene::Encrypting | Scene::ChangingPassphrase | Scene::Decrypting => {
+                let Some(progress) = &told.encryption else { return Ok(()) };
+                &self.commands.after(progress.check(&KeyStore::new(self.sound.data().keys()))?)
+            }
         };
         let ended = match self.scene {
             // Nobody is to listen.

@@ -1,23 +1,23 @@
 //! `wallet change-passphrase NAME`: puts an encrypted key under another passphrase.
 
+use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
-use common::store::Store;
 
 use super::encrypt::tell_of_other_names;
 use crate::error::WalletError;
 use crate::output::Notes;
-use crate::wallet::{Party, Wallet};
+use crate::wallet::Party;
 
 /// Encrypts a key anew, in place. The key is never on the disk without encryption.
-pub fn change_passphrase<S: Store>(
-    wallet: &Wallet<S>,
+pub fn change_passphrase(
+    keys: &KeyStore,
     which: &Party,
     old: &Passphrases,
     new: &Passphrases,
     notes: &mut Notes,
 ) -> Result<String, WalletError> {
-    let name = wallet.key_of(which)?;
-    let rewritten = wallet.keys.change_passphrase(&name, old, new)?;
+    let name = which.key(keys)?;
+    let rewritten = keys.change_passphrase(&name, old, new)?;
     tell_of_other_names(&name, &rewritten, notes);
     Ok(format!(
         "Key Name  {name}\nFile      {}, encrypted anew\nThe old passphrase opens copies of the file from before, \
@@ -37,7 +37,7 @@ mod tests {
         let (name, party) = ("alice".parse().unwrap(), "alice".parse().unwrap());
         let (old, new) = (passphrase("old"), passphrase("new"));
         scene.wallet.keys.encrypt(&name, &old).unwrap();
-        let change = |old, new| change_passphrase(&scene.wallet, &party, old, new, &mut ignore);
+        let change = |old, new| change_passphrase(&scene.wallet.keys, &party, old, new, &mut ignore);
         let none = no_passphrase();
         assert!(change(&new, &none).is_err() && change(&old, &none).is_err());
         assert!(change(&old, &new).unwrap().contains("encrypted anew"));

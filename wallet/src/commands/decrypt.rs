@@ -1,19 +1,15 @@
 //! `wallet decrypt NAME`: takes the passphrase off a key.
 
+use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
-use common::store::Store;
 
 use crate::error::WalletError;
-use crate::wallet::{Party, Wallet};
+use crate::wallet::Party;
 
 /// Decrypts a key in place.
-pub fn decrypt<S: Store>(
-    wallet: &Wallet<S>,
-    which: &Party,
-    passphrases: &Passphrases,
-) -> Result<String, WalletError> {
-    let name = wallet.key_of(which)?;
-    let rewritten = wallet.keys.decrypt(&name, passphrases)?;
+pub fn decrypt(keys: &KeyStore, which: &Party, passphrases: &Passphrases) -> Result<String, WalletError> {
+    let name = which.key(keys)?;
+    let rewritten = keys.decrypt(&name, passphrases)?;
     Ok(format!(
         "Key Name  {name}\nFile      {}, not encrypted\nWhoever has this file can spend.",
         rewritten.path.display()
@@ -33,12 +29,12 @@ mod tests {
         let scene = Scene::new();
         let (name, party) = ("alice".parse().unwrap(), "alice".parse().unwrap());
         let before = std::fs::read(scene.wallet.keys.path(&name)).unwrap();
-        let refused = decrypt(&scene.wallet, &party, &no_passphrase()).unwrap_err();
+        let refused = decrypt(&scene.wallet.keys, &party, &no_passphrase()).unwrap_err();
         assert!(matches!(refused, WalletError::Failure(Failure::Keys(KeyStoreError::NotEncrypted { .. }))));
         assert!(refused.hint().is_some_and(|hint| hint.contains("wallet encrypt")));
         scene.wallet.keys.encrypt(&name, &passphrase("two words")).unwrap();
-        assert!(decrypt(&scene.wallet, &party, &passphrase("two")).is_err());
-        let shown = decrypt(&scene.wallet, &party, &passphrase("two words")).unwrap();
+        assert!(decrypt(&scene.wallet.keys, &party, &passphrase("two")).is_err());
+        let shown = decrypt(&scene.wallet.keys, &party, &passphrase("two words")).unwrap();
         assert!(shown.contains("not encrypted"), "{shown}");
         assert_eq!(std::fs::read(scene.wallet.keys.path(&name)).unwrap(), before);
     }

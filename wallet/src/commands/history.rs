@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::address::Address;
 use common::hash::TransactionId;
-use common::key_store::KeyName;
+use common::key_store::{KeyName, KeyStore, ListedKey};
 use common::store::{Activity, Read, Store, StoreError, Tip};
+use common::text::count;
 use common::time::Height;
 use common::transaction::Transaction;
 
 use crate::error::WalletError;
-use crate::outbox::{OpenPayment, PaymentName, Survey};
-use crate::output::{Notes, data, moment};
-use crate::wallet::Wallet;
+use crate::outbox::{Fate, OpenPayment, PaymentName, Survey};
+use crate::output::{Note, Notes, data, moment};
+use crate::wallet::{Party, Wallet};
 
 /// The addresses of this wallet by name.
 type Names = BTreeMap<Address, KeyName>;
@@ -21,18 +22,21 @@ type Names = BTreeMap<Address, KeyName>;
 /// The newest `limit` confirmed payments, and all unconfirmed ones, of one key or of all.
 pub fn history<S: Store>(
     wallet: &Wallet<S>,
-    name: Option<&KeyName>,
+    which: Option<&Party>,
     limit: usize,
     notes: &mut Notes,
 ) -> Result<String, WalletError> {
-    let own = match name {
-        Some(name) => vec![(name.clone(), wallet.keys.find(name)?)],
-        None => whole(wallet.addresses(notes)?),
-    };
-    let addresses: BTreeSet<Address> = own.iter().map(|(_, address)| *address).collect();
+    let keys = wallet.keys.list()?;
     // Named are all keys, those of the other side too.
-    let names: Names =
-        whole(wallet.addresses(&mut |_| ())?).into_iter().map(|(name, address)| (address, name)).collect();
+    let whole = |key: &ListedKey| Some((*key.address.as_ref().ok()?, key.name.clone()));
+    let names: Names = keys.iter().filter_map(whole).collect();
+    let addresses: BTreeSet<Address> = match which {
+        Some(party) => [address_of(party, keys, &wallet.keys)?].into(),
+        None => {
+            keys.iter().filter_map(|key| key.address.as_ref().err()).for_each(|it| notes(Note::warning(it)));
+            names.keys().copied().collect()
+        }
+    };
     watch(wallet, &addresses, notes)?;
 
     let (survey, seen) = wallet.survey(notes, |ledger, survey| match ledger {
@@ -44,7 +48,7 @@ pub fn history<S: Store>(
     for name in &replaced {
         match wallet.outbox.read(name) {
             Ok(transaction) => replaced_payments.extend(transaction.map(|transaction| (name, transaction))),
-            Err(problem) => notes(&format!("warning: {problem}")),
+            Err(error) => notes(Note::warning(error)),
         }
     }
     let concerns = |entry: &&OpenPayment| {
@@ -54,52 +58,32 @@ pub fn history<S: Store>(
         survey.open.iter().filter(concerns).partition(|entry| !entry.expired);
 
     match &tip {
-        None => notes("Never synced: only payments made here are known; run `wallet sync` for the others."),
+        None => notes(Note::info(
+            "Never synced: only payments made here are known; run `wallet sync` for the others.",
+        )),
         Some(_) if confirmed.len() > limit => {
             confirmed.drain(..confirmed.len() - limit);
-            notes(&format!("Older payments are not shown: --limit shows more than {limit}."));
+            notes(Note::info(format!("Older payments are not shown: --limit shows more than {limit}.")));
         }
         Some(_) => {}
     }
     let next = tip.as_ref().map_or(Height::GENESIS, |tip| tip.height.next());
-    let past_its_time = |transaction: &Transaction| match transaction.payment.may_be_in_block(next) {
-        true => Fate::Conflicting,
-        false => Fate::Expired,
-    };
+    let unconfirmed =
+        |entry: &&OpenPayment| unconfirmed_entry(&entry.name, &entry.transaction, entry.fate(), &names);
+    let replaced = replaced_payments.iter().map(|(name, transaction)| {
+        unconfirmed_entry(name, transaction, Fate::of_replaced(transaction, next), &names)
+    });
     let entries: Vec<String> = confirmed
         .iter()
         .map(|entry| confirmed_entry(entry, next, &names))
-        .chain(
-            replaced_payments
-                .iter()
-                .map(|(name, payment)| unconfirmed_entry(name, payment, past_its_time(payment), &names)),
-        )
-        .chain(
-            expired
-                .iter()
-                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Expired, &names)),
-        )
-        .chain(
-            pending
-                .iter()
-                .map(|entry| unconfirmed_entry(&entry.name, &entry.transaction, Fate::Pending, &names)),
-        )
+        .chain(replaced)
+        .chain(expired.iter().map(unconfirmed))
+        .chain(pending.iter().map(unconfirmed))
         .collect();
     if entries.is_empty() {
-        notes("No payments yet.");
+        notes(Note::info("No payments yet."));
     }
     Ok(entries.join("\n"))
-}
-
-/// What may become of a payment that the best chain does not hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// A block may still hold it.
-    Pending,
-    /// The last block that might have held it is past.
-    Expired,
-    /// The chain holds another payment of the sender in its place.
-    Conflicting,
 }
 
 /// What one state of the ledger says.
@@ -143,8 +127,20 @@ impl Seen {
     }
 }
 
-fn whole(keys: Vec<(KeyName, Option<Address>)>) -> Vec<(KeyName, Address)> {
-    keys.into_iter().filter_map(|(name, address)| Some((name, address?))).collect()
+/// The address of the one of these keys that the user means.
+fn address_of(party: &Party, listed: Vec<ListedKey>, keys: &KeyStore) -> Result<Address, WalletError> {
+    let is_meant = |key: &ListedKey| match party {
+        Party::Name(name) => key.name == *name,
+        Party::Address(address) => key.address.as_ref().is_ok_and(|known| known == address),
+    };
+    match (listed.into_iter().find(is_meant), party) {
+        (Some(key), _) => Ok(key.address?),
+        // It says that there is none.
+        (None, Party::Name(name)) => Ok(keys.find(name)?),
+        (None, Party::Address(address)) => {
+            Err(WalletError::UnknownAddress { address: *address, directory: keys.directory().to_owned() })
+        }
+    }
 }
 
 /// Has the chain keep the activity of keys that came into the wallet by another way than `new-address`.
@@ -157,7 +153,7 @@ fn watch<S: Store>(
     let watched = chain.store().read(|reader| reader.watched())?;
     let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
     if !new.is_empty() {
-        notes("Searching the chain for the payments of keys that are new to it …");
+        notes(Note::info("Searching the chain for the payments of keys that are new to it …"));
         chain.watch(&new, false)?;
     }
     Ok(())
@@ -171,11 +167,8 @@ fn confirmed_entry(entry: &Activity, next: Height, names: &Names) -> String {
         None if entry.height == Height::GENESIS => format!("{to} has {} from the start", entry.amount),
         None => format!("{to} mined {}", entry.amount),
     };
-    let confirmations = next.blocks_since(entry.height);
-    let place = match confirmations {
-        1 => format!("block {}, 1 confirmation, {}", entry.height, moment(entry.time)),
-        _ => format!("block {}, {confirmations} confirmations, {}", entry.height, moment(entry.time)),
-    };
+    let confirmations = count(next.blocks_since(entry.height), "confirmation");
+    let place = format!("block {}, {confirmations}, {}", entry.height, moment(entry.time));
     let id = entry.transaction.map(|id| id.to_string());
     lines(&place, &what, &entry.data, id.as_deref())
 }
@@ -185,6 +178,7 @@ fn unconfirmed_entry(name: &PaymentName, transaction: &Transaction, fate: Fate, 
     let place = match fate {
         Fate::Pending if payment.valid_until == 0 => "pending".to_owned(),
         Fate::Pending => format!("pending, until block {}", payment.valid_until),
+        Fate::Confirmed(height) => format!("block {height}"),
         Fate::Expired => format!("expired: no block up to {} held it", payment.valid_until),
         Fate::Conflicting => "conflicting: the chain holds another payment in its place".to_owned(),
     };
@@ -254,8 +248,18 @@ mod tests {
 
         let of_alice = history(&scene.wallet, Some(&"alice".parse().unwrap()), 100, &mut ignore).unwrap();
         assert!(of_alice.contains("alice paid 4 to bob") && !of_alice.contains("bob mined"), "{of_alice}");
+        let address = scene.address("alice").to_string();
+        assert_eq!(
+            history(&scene.wallet, Some(&address.parse().unwrap()), 100, &mut ignore).unwrap(),
+            of_alice
+        );
+        for unknown in ["carol", &stranger.to_string()] {
+            let refused =
+                history(&scene.wallet, Some(&unknown.parse().unwrap()), 100, &mut ignore).unwrap_err();
+            assert_eq!(refused.exit_code(), 2, "{refused}");
+        }
         let mut notes = Vec::new();
-        let short = history(&scene.wallet, None, 1, &mut |note| notes.push(note.to_owned())).unwrap();
+        let short = history(&scene.wallet, None, 1, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(short.starts_with("block 2, 1 confirmation") && short.contains("bob mined"), "{short}");
         assert!(!short.contains("alice"), "{short}");
         assert!(notes[0].contains("--limit"), "{notes:?}");
@@ -266,11 +270,11 @@ mod tests {
         let mut scene = Scene::new();
         scene.mine_for("alice");
         let mut notes = Vec::new();
-        let shown = history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_owned())).unwrap();
+        let shown = history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(shown.contains("alice mined 10"), "{shown}");
         assert!(notes[0].contains("Searching the chain"), "{notes:?}");
         let mut notes = Vec::new();
-        history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_owned())).unwrap();
+        history(&scene.wallet, None, 100, &mut |note| notes.push(note.to_string())).unwrap();
         assert!(notes.is_empty(), "it is searched once: {notes:?}");
     }
 

@@ -6,7 +6,7 @@ use common::time::Timestamp;
 use tabled::Tabled;
 
 use crate::error::WalletError;
-use crate::output::{Notes, difference, table};
+use crate::output::{Note, Notes, difference, table};
 use crate::wallet::Wallet;
 
 /// What stands in place of an unknown amount.
@@ -41,8 +41,8 @@ pub fn list_addresses<S: Store>(
         Ok((Some(ledger.tip()?), accounts))
     })?;
     if keys.is_empty() {
-        notes(&format!("There are no keys in {} yet.", wallet.keys.directory().display()));
-        notes("hint: make one with `wallet new-address NAME`");
+        notes(Note::info(format!("There are no keys in {} yet.", wallet.keys.directory().display())));
+        notes(Note::hint("make one with `wallet new-address NAME`"));
         return Ok(wallet.based_on(tip.as_ref(), now));
     }
     let rows: Vec<Row> = keys
@@ -99,7 +99,7 @@ mod tests {
         std::fs::write(scene.wallet.keys.directory().join("broken.pem"), "x").unwrap();
         let mut notes = Vec::new();
         let shown =
-            list_addresses(&scene.wallet, scene.now(), &mut |note| notes.push(note.to_owned())).unwrap();
+            list_addresses(&scene.wallet, scene.now(), &mut |note| notes.push(note.to_string())).unwrap();
         assert_eq!(row_of(&shown, "alice")[1..3], ["?", "0"]);
         assert_eq!(row_of(&shown, "broken")[1..3], ["?", "?"]);
         assert!(shown.contains("never synced: run `wallet sync`"), "{shown}");
@@ -110,7 +110,7 @@ mod tests {
     fn without_keys_it_says_how_to_make_one() {
         let scene = Scene::without_keys();
         let mut notes = Vec::new();
-        list_addresses(&scene.wallet, scene.now(), &mut |note| notes.push(note.to_owned())).unwrap();
+        list_addresses(&scene.wallet, scene.now(), &mut |note| notes.push(note.to_string())).unwrap();
         assert!(notes.iter().any(|note| note.contains("wallet new-address NAME")), "{notes:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! The commands, one a file. Each takes a [`crate::wallet::Wallet`] and what the user asked, and gives the
-//! text of its result; what else there is to say goes to its notes.
+//! The commands, one a file. Each takes a [`crate::wallet::Wallet`], or what it needs of one, and what the user asked,
+//! and gives the text of its result; what else there is to say goes to its notes.
 
 pub mod change_passphrase;
 pub mod decrypt;

@@ -1,12 +1,12 @@
 //! `wallet new-address NAME`: makes a key.
 
-use common::key_store::KeyName;
+use common::chain::Chain;
+use common::key_store::{KeyName, KeyStore};
 use common::passphrase::Passphrases;
-use common::store::Store;
+use common::store::{Store, StoreError};
 
 use crate::error::WalletError;
-use crate::output::Notes;
-use crate::wallet::Wallet;
+use crate::output::{Note, Notes};
 
 /// What everybody who makes a key should know. Part of the result, so that nothing hides it.
 const BACK_IT_UP: &str =
@@ -18,21 +18,27 @@ const BACK_BOTH_UP: &str = "This file and its passphrase are the money: without 
 
 /// Makes a key of the size that the network asks for, under a passphrase if there is one to ask for. Nothing that
 /// exists is overwritten.
+///
+/// The chain is opened only when the key is made, and is to keep its history from its first block.
 pub fn new_address<S: Store>(
-    wallet: &Wallet<S>,
+    keys: &KeyStore,
+    bits: u32,
     name: &KeyName,
     passphrases: Option<&Passphrases>,
+    open_chain: impl FnOnce() -> Result<Option<Chain<S>>, StoreError>,
     notes: &mut Notes,
 ) -> Result<String, WalletError> {
-    let bits = wallet.rules.key_size;
     let ((key, path), advice) = match passphrases {
-        None => (wallet.keys.create(name, bits)?, BACK_IT_UP),
-        Some(passphrases) => (wallet.keys.create_encrypted(name, bits, passphrases)?, BACK_BOTH_UP),
+        None => (keys.create(name, bits)?, BACK_IT_UP),
+        Some(passphrases) => (keys.create_encrypted(name, bits, passphrases)?, BACK_BOTH_UP),
     };
     // From here on the key exists. If the store fails, the next sync or history makes up for it.
-    let watched = wallet.chain.as_ref().map(|chain| chain.watch(&[key.address()], true));
-    if let Some(Err(error)) = watched {
-        notes(&format!("warning: the history of {name} is not kept yet: {error}"));
+    let watched = open_chain().and_then(|chain| match chain {
+        Some(chain) => chain.watch(&[key.address()], true),
+        None => Ok(()),
+    });
+    if let Err(error) = watched {
+        notes(Note::warning(format!("the history of {name} is not kept yet: {error}")));
     }
     Ok(format!("Key Name  {name}\nAddress   {}\nFile      {}\n{advice}", key.address(), path.display()))
 }
@@ -41,15 +47,39 @@ pub fn new_address<S: Store>(
 mod tests {
     use common::failure::Failure;
     use common::key_store::KeyStoreError;
+    use common::store::memory::MemoryStore;
 
     use super::*;
     use crate::commands::testing::{Scene, ignore, passphrase};
+
+    fn make(
+        scene: &Scene,
+        name: &KeyName,
+        passphrases: Option<&Passphrases>,
+        notes: &mut Notes,
+    ) -> Result<String, WalletError> {
+        let chain = || Ok(scene.wallet.chain.clone());
+        new_address(&scene.wallet.keys, 2048, name, passphrases, chain, notes)
+    }
+
+    /// A damaged chain was a reason to make no key.
+    #[test]
+    fn a_key_is_made_also_where_the_chain_cannot_be_opened() {
+        let scene = Scene::new();
+        let name: KeyName = "carol".parse().unwrap();
+        let damaged = || Err::<Option<Chain<MemoryStore>>, _>(StoreError::damaged("a page is missing"));
+        let mut notes = Vec::new();
+        let mut note = |note: Note| notes.push(note.to_string());
+        let shown = new_address(&scene.wallet.keys, 2048, &name, None, damaged, &mut note).unwrap();
+        assert!(shown.contains(&scene.address("carol").to_string()), "{shown}");
+        assert!(notes[0].starts_with("warning: the history of carol is not kept yet: "), "{notes:?}");
+    }
 
     #[test]
     fn a_new_key_is_shown_and_watched_and_never_replaced() {
         let scene = Scene::new();
         let name: KeyName = "carol".parse().unwrap();
-        let shown = new_address(&scene.wallet, &name, None, &mut ignore).unwrap();
+        let shown = make(&scene, &name, None, &mut ignore).unwrap();
         let address = scene.wallet.keys.find(&name).unwrap();
         let path = scene.wallet.keys.path(&name);
         let expected = format!("Key Name  carol\nAddress   {address}\nFile      {}\n", path.display());
@@ -57,7 +87,7 @@ mod tests {
         let chain = scene.wallet.chain.as_ref().unwrap();
         assert!(chain.store().read(|reader| reader.watched()).unwrap().contains(&address));
 
-        let again = new_address(&scene.wallet, &name, None, &mut ignore).unwrap_err();
+        let again = make(&scene, &name, None, &mut ignore).unwrap_err();
         assert!(matches!(again, WalletError::Failure(Failure::Keys(KeyStoreError::Exists { .. }))));
         assert_eq!(again.exit_code(), 1);
         assert_eq!(scene.wallet.keys.find(&name).unwrap(), address);
@@ -67,7 +97,7 @@ mod tests {
     fn a_new_key_may_be_encrypted_from_the_start() {
         let scene = Scene::new();
         let name: KeyName = "carol".parse().unwrap();
-        let shown = new_address(&scene.wallet, &name, Some(&passphrase("two words")), &mut ignore).unwrap();
+        let shown = make(&scene, &name, Some(&passphrase("two words")), &mut ignore).unwrap();
         assert!(shown.contains("keep the passphrase elsewhere"), "{shown}");
         assert!(scene.wallet.keys.is_encrypted(&name).unwrap());
         let address = scene.wallet.keys.find(&name).unwrap();

@@ -9,7 +9,7 @@ use common::store::{Store, Tip};
 use common::transaction::{Payment, Transaction, TransactionVersion};
 
 use crate::error::WalletError;
-use crate::output::Notes;
+use crate::output::{Note, Notes};
 use crate::wallet::{Party, Wallet};
 
 /// What the user asks for.
@@ -38,8 +38,8 @@ pub struct Sent {
 pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) -> Result<Sent, WalletError> {
     let fee = request.fee.unwrap_or(wallet.rules.min_fee);
     let needed = check_request(wallet, request, fee)?;
-    let to = wallet.address_of(&request.to)?;
-    let sender = wallet.key_of(&request.from)?;
+    let to = request.to.address(&wallet.keys)?;
+    let sender = request.from.key(&wallet.keys)?;
     if wallet.chain.is_none() {
         return Err(WalletError::NeverSynced { network: wallet.rules.name.clone() });
     }
@@ -50,10 +50,15 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     // Whoever else is sending waits from here until the payment is in the outbox: no nonce is used twice, and
     // nothing is spent twice.
     let outbox = wallet.outbox.lock()?;
-    let (survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
-        Some(ledger) => Ok((Some(ledger.tip()?), ledger.account(&from)?, survey.settled(ledger)?)),
+    let (mut survey, (tip, account, settled)) = wallet.survey(notes, |ledger, survey| match ledger {
+        Some(ledger) => {
+            Ok((Some(ledger.tip()?), ledger.account(&from)?, wallet.outbox.settled(survey, ledger)?))
+        }
         None => Ok(Default::default()),
     })?;
+    if let Some(source) = survey.take_unknown_from(&from) {
+        return Err(WalletError::PaymentUnknown { sender, source: source.into() });
+    }
     let pending = survey.outgoing(&from);
     let spendable = account.balance.saturating_sub(pending);
     if needed > spendable {
@@ -82,14 +87,15 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
     drop(outbox);
     // The payment is made: nothing from here on may look like a refusal, or the user would pay twice.
     if let Err(error) = wallet.outbox.remove(&settled) {
-        notes(&format!("warning: a payment of long ago stays in the outbox: {error}"));
+        notes(Note::warning(format!("a payment of long ago stays in the outbox: {error}")));
     }
 
     let until = match transaction.payment.valid_until {
         0 => "until a block holds it".to_owned(),
         height => format!("until a block holds it, or block {height} is past"),
     };
-    notes(&format!("{sender} pays {} to {}, fee {fee}. It is pending {until}.", request.amount, request.to));
+    let (amount, to) = (request.amount, &request.to);
+    notes(Note::info(format!("{sender} pays {amount} to {to}, fee {fee}. It is pending {until}.")));
     Ok(Sent { id, transaction })
 }
 
@@ -165,7 +171,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "alice can spend 5.5 and this payment takes 6.25: 0.75 are missing \
-             (of its balance of 10 one pending payment takes up 4.5)"
+             (4.5 of its balance of 10 is taken up by 1 pending payment)"
         );
         assert_eq!(error.exit_code(), 1);
         scene.send("alice", "5", "bob", "0.5");
@@ -266,6 +272,25 @@ mod tests {
         assert_eq!(left, both);
     }
 
+    /// They stayed for ever, and so did what came after them, for each was looked up.
+    #[test]
+    fn payments_that_others_took_the_place_of_keep_none_from_leaving_the_outbox() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        scene.send("alice", "1", "bob", "0");
+        let confirmed = scene.send("alice", "1", "bob", "0");
+        scene.mine_for("bob");
+        let for_ever: Vec<_> = (1..=70).map(|units| scene.keep("alice", 0, units, 0)).collect();
+        let expired = scene.keep("alice", 0, 71, 2);
+        for _ in 0..KEEP_BLOCKS {
+            scene.mine_empty();
+        }
+        scene.send("alice", "1", "bob", "0");
+        let kept = scene.wallet.survey(&mut ignore, |_, _| Ok(())).unwrap().0.past;
+        assert!(!kept.contains(&PaymentName::of(&confirmed.transaction)) && !kept.contains(&expired));
+        assert!(for_ever.iter().all(|name| kept.contains(name)) && kept.len() == for_ever.len());
+    }
+
     #[test]
     fn a_payment_that_is_made_is_never_called_refused() {
         let mut scene = Scene::new();
@@ -281,10 +306,54 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         let mut notes = Vec::new();
         let request = scene.request("alice", "1", "bob", "0");
-        let sent = send(&scene.wallet, &request, &mut |note| notes.push(note.to_owned()));
+        let sent = send(&scene.wallet, &request, &mut |note| notes.push(note.to_string()));
         assert_eq!(sent.unwrap().transaction.payment.nonce, 1);
         assert_eq!(scene.pending(), 1);
         assert!(notes[0].starts_with("warning: a payment of long ago stays"), "{notes:?}");
+    }
+
+    /// Its nonce and its money were taken for free, and given to a second payment.
+    #[test]
+    #[cfg(unix)]
+    fn a_sender_with_a_payment_that_cannot_be_read_pays_nothing_until_that_is_settled() {
+        type Spoil = fn(&std::path::Path);
+        let spoils: [Spoil; 4] = [
+            |path| std::fs::write(path, "no payment").unwrap(),
+            |path| std::fs::rename(path, path.with_extension("damaged")).unwrap(),
+            // What cannot be read, also by root.
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::create_dir(path).unwrap();
+            },
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink("/nonexistent/payment", path).unwrap();
+            },
+        ];
+        for spoil in spoils {
+            let mut scene = Scene::new();
+            scene.mine_for("alice");
+            scene.mine_for("bob");
+            let sent = scene.send("alice", "4", "bob", "0");
+            let name = PaymentName::of(&sent.transaction);
+            let path = scene.wallet.outbox.path(&name);
+            spoil(&path);
+            for _ in 0..2 {
+                let request = scene.request("alice", "1", "bob", "0");
+                let error = send(&scene.wallet, &request, &mut ignore).unwrap_err();
+                assert!(matches!(&error, WalletError::PaymentUnknown { .. }), "{error}");
+                assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+                assert_eq!(error.exit_code(), 1);
+            }
+            assert_eq!(
+                scene.send("bob", "1", "alice", "0").transaction.payment.nonce,
+                0,
+                "bob has no part in it"
+            );
+            // A block takes the payment: it was on its way.
+            scene.mine_with(vec![sent.transaction]);
+            assert_eq!(scene.send("alice", "1", "bob", "0").transaction.payment.nonce, 1);
+        }
     }
 
     #[test]

@@ -12,19 +12,19 @@ use common::files::Program;
 use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::node::{Node, NodeConfig};
-use common::settings::{Loaded, Note};
+use common::settings::{Loaded, Note as Surprise};
 use common::signature::RsaVerifier;
 use common::store::LmdbStore;
 
 use crate::error::WalletError;
 use crate::outbox::Outbox;
-use crate::output::Notes;
+use crate::output::{Note, Notes};
 
 mod fates;
 mod follower;
 mod resend;
 
-use follower::{Ended, Follower};
+use follower::Follower;
 
 /// When to stop following.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     let Loaded { settings, rules, notes: surprises } = parameters;
     for surprise in surprises {
         match surprise {
-            Note::CommonName { .. } => notes(&format!("warning: {surprise}")),
-            Note::RulesChanged { .. } => notes(&surprise.to_string()),
+            Surprise::CommonName { .. } => notes(Note::warning(surprise)),
+            Surprise::RulesChanged { .. } => notes(Note::info(surprise)),
         }
     }
     let rules = Arc::new(rules.clone());
@@ -79,10 +79,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     follower.watch_keys(&chain)?;
     let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
     driver.run(node, &mut follower)?;
-    match follower.end() {
-        Ended::Done(result) => Ok(result),
-        Ended::Failed(error) => Err(error),
-    }
+    follower.end()
 }
 
 fn random() -> Result<u64, WalletError> {

@@ -18,11 +18,12 @@ use common::signature::RsaVerifier;
 use common::store::Store;
 use common::store::memory::MemoryStore;
 use common::time::{Height, Timestamp};
-use common::transaction::Transaction;
+use common::transaction::{Payment, Transaction, TransactionVersion};
 use tempfile::TempDir;
 
 use super::send::{Request, Sent, send};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, PaymentName};
+use crate::output::Note;
 use crate::wallet::Wallet;
 
 pub struct Scene {
@@ -31,7 +32,7 @@ pub struct Scene {
 }
 
 /// For tests that do not look at notes.
-pub fn ignore(_: &str) {}
+pub fn ignore(_: Note) {}
 
 /// For keys that are not encrypted: asking for a passphrase fails.
 pub fn no_passphrase() -> Passphrases {
@@ -134,7 +135,12 @@ impl Scene {
 
     /// A block without payments, whose reward somebody else gets.
     pub fn mine_empty(&mut self) {
-        self.mine(Address::from_bytes([0xee; 32]), Vec::new());
+        self.mine_with(Vec::new());
+    }
+
+    /// A block with these payments, whose reward somebody else gets.
+    pub fn mine_with(&mut self, transactions: Vec<Transaction>) {
+        self.mine(Address::from_bytes([0xee; 32]), transactions);
     }
 
     /// Replaces the newest block by two without payments.
@@ -176,6 +182,24 @@ impl Scene {
             check_body(rules, network, parent_time, block, &NothingKnown, &RsaVerifier::default()).unwrap();
         chain.connect(std::slice::from_ref(&checked)).unwrap();
         checked.id()
+    }
+
+    /// Puts a payment into the outbox that another copy of the wallet might have made.
+    pub fn keep(&self, from: &str, nonce: u64, units: u64, valid_until: u32) -> PaymentName {
+        let key = self.wallet.keys.load(&from.parse().unwrap(), 2048, &no_passphrase()).unwrap();
+        let payment = Payment {
+            version: TransactionVersion::V1,
+            to: self.address("bob"),
+            amount: Amount::from_units(units),
+            fee: Amount::ZERO,
+            nonce,
+            valid_until,
+            data: Vec::new(),
+            public_key: key.modulus().to_vec(),
+        };
+        let transaction = key.sign_payment(payment, &self.wallet.network);
+        self.wallet.outbox.lock().unwrap().add(&transaction).unwrap();
+        PaymentName::of(&transaction)
     }
 
     /// Moves the outbox away, as if another copy of the wallet held it.

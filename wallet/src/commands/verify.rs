@@ -16,7 +16,7 @@ use common::verification::{repair_chain, verify_chain};
 
 use crate::error::WalletError;
 use crate::outbox::Outbox;
-use crate::output::print_note;
+use crate::output::print_line;
 
 /// Checks everything, and says what was checked. Damages are told of one by one.
 pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> {
@@ -27,19 +27,19 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     let (sound_keys, unusable_keys) = keys.check()?;
     let outbox = data.outbox(&rules.name, &network);
     let (sound_payments, damaged_payments) = payments(&Outbox::new(&outbox), rules)?;
-    unusable_keys.iter().for_each(|reason| print_note(&format!("unusable: {reason}")));
-    damaged_payments.iter().for_each(|damage| print_note(&format!("damaged: {damage}")));
+    unusable_keys.iter().for_each(|reason| print_line(&format!("unusable: {reason}")));
+    damaged_payments.iter().for_each(|damage| print_line(&format!("damaged: {damage}")));
     let rules = Arc::new(rules.clone());
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);
-    let told = match verify_chain(&directory, &rules, &terminal, &mut print_note) {
+    let told = match verify_chain(&directory, &rules, &terminal, &mut print_line) {
         Err(Failure::Unsound { .. }) if repair => {
             let own: Vec<Address> = keys.list()?.into_iter().filter_map(|key| key.address.ok()).collect();
-            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_note)?
+            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_line)?
         }
         told => told?,
     };
     if !(unusable_keys.is_empty() && damaged_payments.is_empty()) {
-        told.lines().for_each(print_note);
+        told.lines().for_each(print_line);
     }
     if !unusable_keys.is_empty() {
         return Err(Failure::UnusableKeys { place: data.keys() }.into());
@@ -58,7 +58,7 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
 /// How many payments of the outbox are what their names say and are signed, and a sentence about each that is not.
 fn payments(outbox: &Outbox, rules: &Rules) -> Result<(usize, Vec<String>), WalletError> {
     let survey = outbox.survey(None)?;
-    let (mut sound, mut damages) = (0, survey.problems);
+    let (mut sound, mut damages) = (0, survey.unusable.iter().map(ToString::to_string).collect::<Vec<_>>());
     let (network, verifier) = (rules.network_id(), RsaVerifier::default());
     for entry in survey.open {
         match check_transaction(rules, &network, entry.transaction, &verifier) {
@@ -67,4 +67,37 @@ fn payments(outbox: &Outbox, rules: &Rules) -> Result<(usize, Vec<String>), Wall
         }
     }
     Ok((sound, damages))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use common::files::names_in;
+
+    use super::*;
+    use crate::commands::testing::Scene;
+    use crate::outbox::PaymentName;
+
+    /// The first check renamed what it found, and the second said that all was sound.
+    #[test]
+    fn a_check_changes_nothing_and_says_the_same_each_time() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let sent = [(); 3].map(|()| scene.send("alice", "1", "bob", "0"));
+        let [_, damaged, set_aside] =
+            sent.map(|sent| scene.wallet.outbox.path(&PaymentName::of(&sent.transaction)));
+        fs::write(&damaged, "no payment").unwrap();
+        fs::rename(&set_aside, set_aside.with_extension("damaged")).unwrap();
+        let names = || names_in(damaged.parent().unwrap()).unwrap();
+        let before = names();
+        for _ in 0..3 {
+            let (sound, damages) = payments(&scene.wallet.outbox, &scene.wallet.rules).unwrap();
+            assert_eq!((sound, damages.len()), (1, 2), "{damages:?}");
+            for path in [&damaged, &set_aside] {
+                assert!(damages.iter().any(|told| told.contains(path.to_str().unwrap())), "{damages:?}");
+            }
+            assert_eq!(names(), before);
+        }
+    }
 }

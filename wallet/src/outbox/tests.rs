@@ -129,7 +129,7 @@ fn states_follow_from_the_ledger() {
 }
 
 #[test]
-fn damaged_files_are_named_and_set_aside_and_foreign_ones_left_alone() {
+fn damaged_files_are_named_each_time_and_stay_and_foreign_ones_are_passed_over() {
     let (good, cut, swapped, long) =
         (payment(1, 0, 1, 0), payment(1, 1, 1, 0), payment(1, 2, 1, 0), payment(1, 3, 1, 0));
     let (_root, outbox) = outbox_of(&[good.clone(), cut.clone(), swapped.clone(), long.clone()]);
@@ -137,18 +137,32 @@ fn damaged_files_are_named_and_set_aside_and_foreign_ones_left_alone() {
     fs::write(path(&cut), &encode(&cut)[..100]).unwrap();
     fs::write(path(&swapped), encode(&good)).unwrap();
     fs::write(path(&long), vec![0; MAX_DATAGRAM_BYTES + 1]).unwrap();
-    for foreign in ["notes.txt", "a-1-b", &good.id().to_string()] {
+    for foreign in ["notes.txt", "a-1-b", "a-1-b.damaged", &good.id().to_string()] {
         fs::write(outbox.directory.join(foreign), "x").unwrap();
     }
-
-    let survey = outbox.survey(None).unwrap();
-    assert_eq!(survey.open.iter().map(|entry| entry.name.id).collect::<Vec<_>>(), [good.id()]);
-    assert_eq!(survey.problems.len(), 3, "{:?}", survey.problems);
-    for payment in [&cut, &swapped, &long] {
-        assert!(survey.problems.iter().any(|problem| problem.contains(&payment.id().to_string())));
-        assert!(outbox.directory.join(format!("{}.damaged", PaymentName::of(payment))).exists());
+    let before = files::names_in(&outbox.directory).unwrap();
+    for _ in 0..2 {
+        let survey = outbox.survey(None).unwrap();
+        assert_eq!(survey.open.iter().map(|entry| entry.name.id).collect::<Vec<_>>(), [good.id()]);
+        let damaged: Vec<_> = survey.unusable.iter().map(|error| error.name().id).collect();
+        assert_eq!(damaged, [&cut, &swapped, &long].map(Transaction::id));
+        assert_eq!(files::names_in(&outbox.directory).unwrap(), before);
     }
-    let again = outbox.survey(None).unwrap();
-    assert!(again.problems.is_empty() && again.open.len() == 1);
-    assert!(outbox.directory.join("notes.txt").exists());
+}
+
+#[test]
+fn a_payment_that_was_set_aside_is_unknown_until_it_is_put_back_or_past() {
+    let (lost, back) = (payment(1, 1, 1, 0), payment(2, 1, 1, 0));
+    let (_root, outbox) = outbox_of(&[lost.clone(), back.clone()]);
+    for payment in [&lost, &back] {
+        let path = outbox.path(&PaymentName::of(payment));
+        fs::rename(&path, path.with_extension("damaged")).unwrap();
+    }
+    outbox.lock().unwrap().add(&back).unwrap();
+    let mut survey = outbox.survey(None).unwrap();
+    assert_eq!(survey.unusable.len(), 2);
+    assert!(survey.take_unknown_from(&sender(2)).is_none());
+    assert_eq!(survey.take_unknown_from(&sender(1)).unwrap().name().id, lost.id());
+    let survey = ledger_past(2).read(|ledger| outbox.survey(Some(ledger))).unwrap();
+    assert!(survey.past.is_empty() && survey.unusable.len() == 1);
 }

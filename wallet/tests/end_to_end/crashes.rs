@@ -38,10 +38,8 @@ fn a_miner_that_is_killed_restarts_with_the_ledger_of_its_blocks() {
             height = 0;
         }
         other.wallet(&["send", "mining_rewards", "0.5", "somebody"]);
-        let started = Instant::now();
         let mut miner = victim.start_miner(&[]);
         eventually("the store", || victim.tip(Program::Miner).filter(|tip| tip.height.get() >= height));
-        assert!(started.elapsed() < Duration::from_secs(20), "it took {:?} to restart", started.elapsed());
         random_moment(Duration::from_millis(1_500));
         assert!(miner.is_running(), "it ended by itself: {}", miner.said());
         miner.kill();

@@ -38,6 +38,57 @@ fn names(home: &Home, folder: &str) -> Vec<String> {
     names
 }
 
+/// What cannot be rewritten kept others from it, and of a plain copy that could not be removed nothing was said.
+#[test]
+fn keys_that_links_lead_to_on_a_read_only_disk_are_told_of_and_the_others_encrypted() {
+    let network = Network::new();
+    let home = network.home("alice");
+    for name in ["alice", "bob", "carol"] {
+        home.wallet(&["new-address", name]);
+    }
+    let passphrase = network.directory().join("passphrase");
+    common::files::create_new(&passphrase, b"two words").expect("there is room");
+    let passphrase = passphrase.to_str().expect("the path is text");
+    let place = network.directory().join("elsewhere");
+    fs::create_dir(&place).expect("there is room");
+    if !mount(&place, "size=4096k") {
+        let _ = writeln!(std::io::stderr(), "skipped: a file system cannot be mounted here");
+        return;
+    }
+    let _mounted = Mounted(&place);
+    let key = |name: &str| home.root.join(format!("keys/{name}.pem"));
+    home.wallet(&["encrypt", "bob", "--passphrase-file", passphrase]);
+    for name in ["alice", "bob"] {
+        let file = place.join(name);
+        fs::copy(key(name), &file).expect("there is room");
+        fs::remove_file(key(name)).expect("it is there");
+        std::os::unix::fs::symlink(&file, key(name)).expect("there is room");
+    }
+    let left = place.join(".bob.0123456789abcdef.tmp");
+    fs::write(&left, "a plain copy, of a `wallet decrypt` that was killed").expect("there is room");
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&place).output();
+    assert!(remounted.is_ok_and(|output| output.status.success()));
+
+    let all = ["encrypt", "--all", "--quiet", "--passphrase-file", passphrase];
+    let ended = home.try_wallet(&all);
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    assert!(told[0].starts_with("warning: a readable copy of a key may be left: "), "{told:?}");
+    assert!(told[0].contains(".bob.0123456789abcdef.tmp"), "{told:?}");
+    assert!(told[1].starts_with("error: ") && told[1].contains("Read-only file system"), "{told:?}");
+    assert!(told[2].starts_with("error: 1 of 2 keys could not be encrypted: alice; "), "{told:?}");
+    let carol = fs::read_to_string(key("carol")).expect("it is there");
+    assert!(carol.contains("ENCRYPTED PRIVATE KEY"), "{carol}");
+    // Where nothing is left to encrypt, it is all that there is to say.
+    fs::remove_file(key("alice")).expect("it is there");
+    for command in [&all[..], &["encrypt", "bob", "--passphrase-file", passphrase]] {
+        let ended = home.try_wallet(command);
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        assert!(ended.stderr.starts_with("error: cannot remove "), "{ended:?}");
+        assert!(ended.stderr.contains(".bob.0123456789abcdef.tmp") && ended.stdout.is_empty(), "{ended:?}");
+    }
+}
+
 #[test]
 fn on_a_full_or_read_only_disk_commands_change_nothing_and_say_why() {
     let network = Network::new();

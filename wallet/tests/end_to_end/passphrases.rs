@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use common::amount::Amount;
 use common::files;
 use common::files::Program;
-use common::key_store::KeyStore;
+use common::key_store::{KeyStore, MAX_KEY_FILE_BYTES};
 use common::keys::PrivateKey;
 use common::passphrase::{Passphrase, Passphrases};
 use common::rules::Rules;
@@ -118,6 +118,17 @@ fn without_a_terminal_a_command_says_what_to_do() {
         );
         assert!(!is_encrypted(&home, "alice"));
     }
+    // Of the two that one command takes, the hint names the flag of the one that is missing.
+    home.wallet(&["encrypt", "alice", "--passphrase-file", &right]);
+    let change = ["change-passphrase", "alice"];
+    for (given, hint) in [
+        (&["--new-passphrase-file", &right], "hint: --passphrase-file FILE"),
+        (&["--passphrase-file", &right], "hint: --new-passphrase-file FILE"),
+    ] {
+        let Some(ended) = home.without_terminal("wallet", &[&change[..], given].concat()) else { return };
+        assert!(ended.stderr.contains("there is no terminal") && ended.stderr.contains(hint), "{ended:?}");
+    }
+    home.wallet(&["decrypt", "alice", "--passphrase-file", &right]);
     fs::set_permissions(&right, PermissionsExt::from_mode(0o644)).expect("it is ours");
     let refused = home.try_wallet(&["encrypt", "alice", "--passphrase-file", &right]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
@@ -125,6 +136,57 @@ fn without_a_terminal_a_command_says_what_to_do() {
         refused.stderr.contains("can be read by others") && refused.stderr.contains("chmod 600"),
         "{refused:?}"
     );
+}
+
+/// Whatever is wrong with the chain: they did nothing, for they opened it first.
+#[test]
+fn what_is_done_to_keys_needs_no_chain() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let right = file_with(&home, "right", RIGHT);
+    let store = home.store_directory(Program::Wallet);
+    files::create_directory(&store).expect("there is room");
+    fs::write(store.join("data.mdb"), [0x5a; 65_536]).expect("there is room");
+    let made = home.try_wallet(&["new-address", "alice"]);
+    assert!(made.status.success() && made.stdout.contains("alice.pem"), "{made:?}");
+    assert!(made.stderr.starts_with("warning: the history of alice is not kept yet: "), "{made:?}");
+    let passphrase = ["--passphrase-file", &right];
+    for (command, encrypted) in [
+        (&["encrypt", "alice"][..], true),
+        (&["change-passphrase", "alice", "--new-passphrase-file", &right], true),
+        (&["decrypt", "alice"], false),
+        (&["encrypt", "--all"], true),
+    ] {
+        home.wallet(&[command, &passphrase].concat());
+        assert_eq!(is_encrypted(&home, "alice"), encrypted);
+    }
+    assert_eq!(home.try_wallet(&["list-addresses"]).status.code(), Some(1));
+}
+
+/// They were notes, which `--quiet` hides.
+#[test]
+fn a_key_that_is_not_encrypted_is_told_of_also_quietly() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let right = file_with(&home, "right", RIGHT);
+    for name in ["alice", "bob", "carol"] {
+        home.wallet(&["new-address", name]);
+    }
+    for name in ["alice", "carol"] {
+        // With so much beside it the key does not fit into its file once it is encrypted.
+        let mut crowded = fs::read(key_file(&home, name)).expect("the key is there");
+        crowded.resize(MAX_KEY_FILE_BYTES as usize, b'\n');
+        fs::write(key_file(&home, name), crowded).expect("there is room");
+    }
+    let ended = home.try_wallet(&["encrypt", "--all", "--quiet", "--passphrase-file", &right]);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    let [alice, carol, all, hint] = told[..] else { panic!("{told:?}") };
+    assert!(alice.starts_with("error: ") && alice.contains("alice.pem would take more"), "{told:?}");
+    assert!(carol.starts_with("error: ") && carol.contains("carol.pem would take more"), "{told:?}");
+    assert!(all.starts_with("error: 2 of 3 keys could not be encrypted: alice, carol; "), "{told:?}");
+    assert!(all.ends_with("nobody can recover it") && hint.starts_with("hint: "), "{told:?}");
+    assert!(is_encrypted(&home, "bob"));
 }
 
 #[test]

@@ -1,54 +1,38 @@
-//! What becomes of the user's payments, as outbox and ledger show it, and what of that is worth telling.
+//! What of the fates of the user's payments is worth telling.
 
-use std::collections::HashMap;
+use crate::outbox::Fate;
 
-use common::store::{Read, StoreError};
-use common::time::Height;
-
-use crate::outbox::{PaymentName, Survey};
-
-/// What was last told of a payment of the user.
+/// What is known of a payment before a look at outbox and ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    Pending,
-    Expired,
-    Confirmed(Height),
-    /// Another payment of the sender took its place.
-    Conflicting,
+pub enum Before {
+    /// It is the first look.
+    Nothing,
+    /// There was no such payment at the last look.
+    New,
+    /// What had become of it by the last look.
+    Known(Fate),
 }
 
-/// What the outbox and the ledger say of each payment. Every one that is past is looked up: a reorganisation
-/// of any depth may have moved it, or put another in its place.
-pub fn fates(survey: &Survey, ledger: &dyn Read) -> Result<HashMap<PaymentName, Fate>, StoreError> {
-    let mut fates = HashMap::new();
-    for name in &survey.past {
-        let place = ledger.find_transaction(&name.id)?;
-        fates.insert(*name, place.map_or(Fate::Conflicting, |place| Fate::Confirmed(place.height)));
-    }
-    for entry in &survey.open {
-        fates.insert(entry.name, if entry.expired { Fate::Expired } else { Fate::Pending });
-    }
-    Ok(fates)
-}
-
-/// What is worth telling when a payment's fate changes. `old` is `None` before the first look, and
-/// `Some(None)` for a payment that is new since the last.
-pub fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
-    let old = old?;
-    match new {
-        _ if old == Some(new) => None,
-        Fate::Confirmed(height) => Some(format!("confirmed in block {height}.")),
-        Fate::Pending if matches!(old, Some(Fate::Confirmed(_))) => {
+/// What is worth telling of a payment that has this fate now.
+pub fn told(before: Before, now: Fate) -> Option<String> {
+    use Before::{Known, Nothing};
+    match (before, now) {
+        (Nothing, _) => None,
+        (Known(before), now) if before == now => None,
+        (_, Fate::Confirmed(height)) => Some(format!("confirmed in block {height}.")),
+        (Known(Fate::Confirmed(_)), Fate::Pending) => {
             Some("a reorganisation took it out of the chain; it is pending again and sent again.".to_owned())
         }
-        Fate::Pending if old == Some(Fate::Conflicting) => {
+        (Known(Fate::Conflicting), Fate::Pending) => {
             Some("a reorganisation freed its place; it is pending again and sent again.".to_owned())
         }
-        Fate::Pending => None,
-        Fate::Conflicting => {
-            Some("it never will be confirmed, for another payment took its place.".to_owned())
+        (_, Fate::Pending) => None,
+        // Whoever knows the one has nothing to do about the other.
+        (Known(Fate::Expired), Fate::Conflicting) | (Known(Fate::Conflicting), Fate::Expired) => None,
+        (_, Fate::Conflicting) => {
+            Some("it will never be confirmed, for another payment took its place.".to_owned())
         }
-        Fate::Expired => {
+        (_, Fate::Expired) => {
             Some("it has expired: no block took it in time, and its money is free again.".to_owned())
         }
     }
@@ -56,6 +40,8 @@ pub fn told(old: Option<Option<Fate>>, new: Fate) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use common::time::Height;
+
     use super::*;
 
     #[test]
@@ -63,20 +49,23 @@ mod tests {
         let confirmed = |height| Fate::Confirmed(Height::new(height));
         let all = [Fate::Pending, Fate::Expired, Fate::Conflicting, confirmed(5)];
         for fate in all {
-            assert_eq!(told(None, fate), None, "{fate:?} at the first look");
-            assert_eq!(told(Some(Some(fate)), fate), None, "{fate:?} still");
+            assert_eq!(told(Before::Nothing, fate), None, "{fate:?} at the first look");
+            assert_eq!(told(Before::Known(fate), fate), None, "{fate:?} still");
         }
-        assert_eq!(told(Some(None), Fate::Pending), None, "what was just sent is no news");
+        assert_eq!(told(Before::New, Fate::Pending), None, "what was just sent is no news");
+        let (expired, conflicting) = (Fate::Expired, Fate::Conflicting);
+        assert_eq!(told(Before::Known(expired), conflicting), None, "its place was given away");
+        assert_eq!(told(Before::Known(conflicting), expired), None, "its time came, too");
         for (old, new, part) in [
-            (None, confirmed(5), "confirmed in block 5"),
-            (Some(Fate::Pending), confirmed(5), "confirmed in block 5"),
-            (Some(confirmed(5)), confirmed(6), "confirmed in block 6"),
-            (Some(confirmed(5)), Fate::Pending, "took it out"),
-            (Some(confirmed(5)), Fate::Conflicting, "another payment took its place"),
-            (Some(Fate::Conflicting), Fate::Pending, "freed its place"),
-            (Some(Fate::Pending), Fate::Expired, "expired"),
+            (Before::New, confirmed(5), "confirmed in block 5"),
+            (Before::Known(Fate::Pending), confirmed(5), "confirmed in block 5"),
+            (Before::Known(confirmed(5)), confirmed(6), "confirmed in block 6"),
+            (Before::Known(confirmed(5)), Fate::Pending, "took it out"),
+            (Before::Known(confirmed(5)), Fate::Conflicting, "another payment took its place"),
+            (Before::Known(Fate::Conflicting), Fate::Pending, "freed its place"),
+            (Before::Known(Fate::Pending), Fate::Expired, "expired"),
         ] {
-            let text = told(Some(old), new).expect("it is worth telling");
+            let text = told(old, new).expect("it is worth telling");
             assert!(text.contains(part), "{old:?} to {new:?}: {text}");
         }
     }

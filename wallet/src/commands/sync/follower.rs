@@ -15,17 +15,18 @@ use common::key_store::KeyStore;
 use common::node::{Node, Notice, Now};
 use common::settings::Settings;
 use common::store::{Activity, Direction, Read, Store, StoreError, Tip};
+use common::text::count;
 use common::time::Height;
 use common::transaction::Transaction;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::level_filters::LevelFilter;
 
 use super::Until;
-use super::fates::{Fate, fates, told};
+use super::fates::{Before, told};
 use super::resend::Resend;
 use crate::error::WalletError;
-use crate::outbox::{Outbox, PaymentName, Survey};
-use crate::output::{self, Audience, Notes};
+use crate::outbox::{Fate, Outbox, PaymentName, Survey};
+use crate::output::{self, Audience, Note, Notes};
 
 /// How often outbox and keys are looked at for what other commands changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -39,14 +40,6 @@ const PATIENCE_INTERVALS: u32 = 3;
 /// How long catching up may stand still while miners are heard that claim to have more. The node tries several
 /// of them in this time.
 const STANDSTILL: Duration = Duration::from_secs(60);
-
-/// How following ended.
-pub enum Ended {
-    /// As it should; where the chain stands.
-    Done(String),
-    /// Otherwise.
-    Failed(WalletError),
-}
 
 /// See the module.
 pub struct Follower<'a> {
@@ -123,23 +116,20 @@ impl<'a> Follower<'a> {
         Ok(chain.watch(&addresses, false)?)
     }
 
-    /// How it ended, once the driver has stopped.
-    pub fn end(self) -> Ended {
+    /// Where the chain stands, or why it did not end as it should, once the driver has stopped.
+    pub fn end(self) -> Result<String, WalletError> {
         if let Some(progress) = &self.progress {
             progress.finish_and_clear();
         }
         if let Some(error) = self.failed {
-            return Ended::Failed(error);
+            return Err(error);
         }
         if !self.done && self.until != Until::Interrupted {
-            return Ended::Failed(WalletError::Interrupted);
+            return Err(WalletError::Interrupted);
         }
-        match self.last {
-            Some((height, age_ms)) => {
-                Ended::Done(format!("The chain is at height {height}, {} old.", output::duration(age_ms)))
-            }
-            None => Ended::Done(String::new()),
-        }
+        Ok(self.last.map_or_else(String::new, |(height, age_ms)| {
+            format!("The chain is at height {height}, {} old.", output::duration(age_ms))
+        }))
     }
 
     /// A line of the result, as it happens.
@@ -159,10 +149,10 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn note(&mut self, text: &str) {
+    fn note(&mut self, note: Note) {
         match &self.progress {
-            Some(progress) => progress.suspend(|| (self.notes)(text)),
-            None => (self.notes)(text),
+            Some(progress) => progress.suspend(|| (self.notes)(note)),
+            None => (self.notes)(note),
         }
     }
 
@@ -187,7 +177,7 @@ impl<'a> Follower<'a> {
                 progress.set_length(claimed.get());
                 progress.set_position(height.get());
             }
-            None => self.note(&format!("Catching up: {height} of {claimed} blocks.")),
+            None => self.note(Note::info(format!("Catching up: {height} of {claimed} blocks."))),
         }
     }
 
@@ -217,8 +207,8 @@ impl<'a> Follower<'a> {
         self.told = Some(tip);
         let joined = tip.height.blocks_since(fork);
         if left > 0 {
-            let blocks = if left == 1 { "block" } else { "blocks" };
-            self.note(&format!("Reorganisation: {left} {blocks} left the chain, {joined} joined it."));
+            let left = count(left, "block");
+            self.note(Note::info(format!("Reorganisation: {left} left the chain, {joined} joined it.")));
             self.resend.start_again();
         }
         self.far_behind |= joined > MOST_TOLD_BLOCKS;
@@ -283,18 +273,21 @@ impl<'a> Follower<'a> {
         let (before, mut lines) = (self.fates.take(), Vec::new());
         let (survey, fates) = chain.store().read::<_, WalletError>(|reader| {
             let survey = self.outbox.survey(Some(reader))?;
-            let fates = fates(&survey, reader)?;
+            let fates = self.outbox.fates(&survey, reader)?;
             Ok((survey, fates))
         })?;
-        for problem in &survey.problems {
-            if self.problems.insert(problem.clone()) {
-                self.note(&format!("warning: {problem}"));
+        for problem in survey.unusable.iter().map(ToString::to_string) {
+            if !self.problems.contains(&problem) {
+                self.note(Note::warning(&problem));
+                self.problems.insert(problem);
             }
         }
         for name in survey.past.iter().chain(survey.open.iter().map(|entry| &entry.name)) {
             let Some(fate) = fates.get(name).copied() else { continue };
-            let old = before.as_ref().map(|before| before.get(name).copied());
-            if let Some(text) = told(old, fate) {
+            let before = before.as_ref().map_or(Before::Nothing, |before| {
+                before.get(name).map_or(Before::New, |fate| Before::Known(*fate))
+            });
+            if let Some(text) = told(before, fate) {
                 lines.push(format!("{}: {text}", self.describe(chain, name)?));
             }
             self.check_goal(&name.id, fate);
@@ -302,10 +295,10 @@ impl<'a> Follower<'a> {
         for (expired, behind) in survey.blocked() {
             if self.blocked.insert(expired) {
                 let name = self.name(&expired.sender);
+                let behind = count(behind, "later payment");
                 lines.push(format!(
-                    "{name}: an expired payment left a gap, for which {behind} later {}; the next `wallet send {name} …` \
-                     fills it.",
-                    if behind == 1 { "one waits" } else { "ones wait" }
+                    "{name}: an expired payment left a gap that holds up {behind}; the next `wallet send {name} …` \
+                     fills it."
                 ));
             }
         }
@@ -398,9 +391,9 @@ impl<'a> Follower<'a> {
             return true;
         }
         self.told_nobody = true;
-        self.note(&format!("warning: {error}; still listening"));
+        self.note(Note::warning(format!("{error}; still listening")));
         if let Some(hint) = error.hint() {
-            self.note(&format!("hint: {hint}"));
+            self.note(Note::hint(hint));
         }
         false
     }
@@ -416,7 +409,7 @@ impl<'a> Follower<'a> {
         }
         if self.far_behind && node.is_caught_up() {
             self.far_behind = false;
-            self.note(&format!("Caught up at height {}.", node.tip().height));
+            self.note(Note::info(format!("Caught up at height {}.", node.tip().height)));
         }
         self.last = self.told.map(|tip| (tip.height, now.wall.millis_since(tip.time)));
         let (heard, caught_up) = (node.has_heard_anybody(), node.is_caught_up());
@@ -447,7 +440,9 @@ impl<S: Store> Program<S> for Follower<'_> {
             Notice::TipChanged { change, payments, .. } => {
                 if self.verbose {
                     let (id, height) = (change.new.id, change.new.height);
-                    self.note(&format!("Block {height} ({id}); payments in what came: {payments}."));
+                    self.note(Note::info(format!(
+                        "Block {height} ({id}); payments in what came: {payments}."
+                    )));
                 }
                 if let (Some(progress), true) = (&self.progress, node.is_caught_up()) {
                     progress.finish_and_clear();
@@ -459,35 +454,35 @@ impl<S: Store> Program<S> for Follower<'_> {
             }
             Notice::CatchingUp { height, claimed, .. } => self.show_progress(height, claimed),
             Notice::DeepReorganisation { depth } => {
-                self.note(&format!("warning: {depth} blocks were replaced by a chain with more work; payments in them may be pending again"));
+                self.note(Note::warning(format!("{depth} blocks were replaced by a chain with more work; payments in them may be pending again")));
             }
             Notice::PeerFound { target, agent } => {
-                self.note(&format!("Following {target} ({}).", output::data(agent.as_bytes())));
+                self.note(Note::info(format!("Following {target} ({}).", output::data(agent.as_bytes()))));
             }
             Notice::PeerFailed { target, reason, .. } => {
-                self.note(&format!("{target} is left alone for now: {reason}."))
+                self.note(Note::info(format!("{target} is left alone for now: {reason}.")))
             }
             Notice::PeerMisbehaved { target, reason, .. } => {
-                self.note(&format!("warning: {target} broke the protocol and is left alone: {reason}"));
+                self.note(Note::warning(format!("{target} broke the protocol and is left alone: {reason}")));
             }
-            Notice::ForeignNetwork { from, .. } => self.note(&format!(
+            Notice::ForeignNetwork { from, .. } => self.note(Note::info(format!(
                 "Another network is heard from {from} and ignored; `miner networks` shows which there are."
-            )),
-            Notice::ClockDiffers { target, offset_ms } => self.note(&format!(
-                "warning: the clock of {target} is {} {} this machine's; one of the two is wrong",
+            ))),
+            Notice::ClockDiffers { target, offset_ms } => self.note(Note::warning(format!(
+                "the clock of {target} is {} {} this machine's; one of the two is wrong",
                 output::duration(offset_ms.unsigned_abs()),
                 if offset_ms > 0 { "ahead of" } else { "behind" }
-            )),
+            ))),
             Notice::InvalidBlock { id, reason } => {
-                self.note(&format!("warning: block {} was refused: {reason}", id.short()));
+                self.note(Note::warning(format!("block {} was refused: {reason}", id.short())));
             }
-            Notice::BlockWaits { id, ahead_ms } => self.note(&format!(
+            Notice::BlockWaits { id, ahead_ms } => self.note(Note::info(format!(
                 "Block {} is {} ahead of this machine's clock and has to wait.",
                 id.short(),
                 output::duration(ahead_ms)
-            )),
+            ))),
             Notice::Submitted { target, taken, of } if taken < of || self.verbose => {
-                self.note(&format!("{target} took {taken} of {of} payments."));
+                self.note(Note::info(format!("{target} took {taken} of {of} payments.")));
             }
             _ => {}
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use common::settings::CommonFlags;
 
 use super::*;
+use crate::commands::history::history;
 use crate::commands::testing::{Scene, ignore};
 
 /// The settings of a user without a configuration.
@@ -60,7 +61,7 @@ fn what_a_reorganisation_takes_is_told_whoever_found_it() {
     let mut scene = Scene::new();
     scene.mine_for("alice");
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Interrupted, &mut note);
     scene.send("alice", "4", "bob", "0");
     news(&mut follower, &scene);
@@ -95,12 +96,32 @@ fn a_conflict_is_told_once_and_so_is_its_end() {
     scene.restore_outbox(&first);
     assert_eq!(
         news(&mut follower, &scene),
-        ["alice pays 1 to bob: it never will be confirmed, for another payment took its place."]
+        ["alice pays 1 to bob: it will never be confirmed, for another payment took its place."]
     );
     assert!(news(&mut follower, &scene).is_empty());
     scene.reorganise();
     let told = news(&mut follower, &scene);
     assert!(told.iter().any(|line| line.contains("alice pays 1 to bob: a reorganisation freed")), "{told:?}");
+}
+
+/// Here it was in conflict, and in the history it had expired.
+#[test]
+fn a_payment_that_expired_and_then_lost_its_place_has_expired_wherever_it_is_shown() {
+    let mut scene = Scene::new();
+    scene.mine_for("alice");
+    let mut ignore = ignore;
+    let mut follower = follower(&scene, Until::Interrupted, &mut ignore);
+    let name = scene.keep("alice", 0, 1, 2);
+    news(&mut follower, &scene);
+    scene.mine_empty();
+    assert!(news(&mut follower, &scene)[0].contains("it has expired"));
+    scene.send("alice", "1", "bob", "0");
+    scene.mine_for("bob");
+    let told = news(&mut follower, &scene);
+    assert!(told.iter().all(|line| !line.contains("another payment took its place")), "{told:?}");
+    assert_eq!(follower.fates.as_ref().and_then(|fates| fates.get(&name)), Some(&Fate::Expired));
+    let shown = history(&scene.wallet, None, 100, &mut crate::commands::testing::ignore).unwrap();
+    assert!(shown.contains("expired: no block up to 2 held it") && !shown.contains("conflicting"), "{shown}");
 }
 
 #[test]
@@ -112,7 +133,7 @@ fn an_unusable_file_of_the_outbox_is_told_of_once() {
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Interrupted, &mut note);
     for _ in 0..3 {
         news(&mut follower, &scene);
@@ -151,7 +172,7 @@ fn catching_up_ends_also_when_nobody_is_heard_or_nobody_gives_his_chain() {
 fn who_follows_a_silent_network_is_told_once_and_goes_on() {
     let scene = Scene::new();
     let mut notes = Vec::new();
-    let mut note = |note: &str| notes.push(note.to_owned());
+    let mut note = |note: Note| notes.push(note.to_string());
     let mut follower = follower(&scene, Until::Confirmed(TransactionId::from_bytes([1; 32])), &mut note);
     for second in 0..100 {
         assert!(!follower.is_over(false, false, BlockId::ZERO, Duration::from_secs(second)));
