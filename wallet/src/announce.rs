@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use common::hash::NetworkId;
 use common::net::{AddressError, Addresses, BroadcastError, Broadcaster};
-use common::net::{ClientDeadlines, ConnectError, SessionError, connect, resolve};
+use common::net::{ClientDeadlines, ConnectError, SessionError, connect_to_any, resolve};
 use common::settings::Settings;
 use common::text::with_causes;
 use common::time::Timestamp;
@@ -74,27 +74,17 @@ async fn broadcast(
 async fn submit(peer: &str, network: &NetworkId, transaction: Transaction) -> Result<(), AnnounceError> {
     let failed = |source| AnnounceError::Session { peer: peer.to_owned(), source };
     let addresses = resolve(peer, PEER_WITHIN).await?;
-    let mut outcome = Err(AnnounceError::Late { peer: peer.to_owned() });
-    for address in addresses {
-        let (mut session, _) =
-            match connect(address, Some(network), own_hello, ClientDeadlines::default()).await {
-                Ok(session) => session,
-                Err(error) => {
-                    outcome = Err(error.into());
-                    continue;
-                }
-            };
-        session.send(&Request::SubmitTransactions(vec![transaction])).await.map_err(failed)?;
-        return match session.next().await.map_err(failed)? {
-            Response::Results(results)
-                if matches!(results[..], [SubmitResult::ACCEPTED | SubmitResult::KNOWN]) =>
-            {
-                Ok(())
-            }
-            _ => Err(AnnounceError::NotTaken { peer: peer.to_owned() }),
-        };
+    let deadlines = ClientDeadlines { connect: PEER_WITHIN, ..ClientDeadlines::default() };
+    let (mut session, _) = connect_to_any(&addresses, network, own_hello, deadlines).await?;
+    session.send(&Request::SubmitTransactions(vec![transaction])).await.map_err(failed)?;
+    match session.next().await.map_err(failed)? {
+        Response::Results(results)
+            if matches!(results[..], [SubmitResult::ACCEPTED | SubmitResult::KNOWN]) =>
+        {
+            Ok(())
+        }
+        _ => Err(AnnounceError::NotTaken { peer: peer.to_owned() }),
     }
-    outcome
 }
 
 /// What a wallet that serves nothing says of itself.
