@@ -51,7 +51,7 @@ pub fn repair_chain(
     terminal: &Terminal,
     tell: &mut Tell,
 ) -> Result<String, Failure> {
-    if !LmdbStore::exists(directory) {
+    if !LmdbStore::exists(directory)? {
         return verify_chain(directory, rules, terminal, tell);
     }
     let mut line = ProgressLine::on(terminal());

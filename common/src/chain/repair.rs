@@ -87,7 +87,7 @@ pub fn repair(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Repaired, RepairError> {
     let missing = || RepairError::Missing { path: directory.to_owned() };
-    if !LmdbStore::exists(directory) {
+    if !LmdbStore::exists(directory)? {
         return Err(missing());
     }
     let swap = Swap::begin(directory)?;

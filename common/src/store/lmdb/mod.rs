@@ -92,20 +92,20 @@ impl LmdbStore {
     /// Opens the store in this directory; `None`, and nothing is created, where there is none. Fails like
     /// [`LmdbStore::open`]. The pages of a large store are checked when something is first written to it, not before.
     pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
-        if !environment::exists(directory) {
+        if !environment::exists(directory)? {
             return Ok(None);
         }
         Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
     }
 
-    /// Whether the directory holds a database of any kind.
-    pub fn exists(directory: &Path) -> bool {
+    /// Whether the directory holds a database of any kind. Fails where that cannot be looked at.
+    pub fn exists(directory: &Path) -> Result<bool, StoreError> {
         environment::exists(directory)
     }
 
     /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
     pub fn open_checked(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
-        if !environment::exists(directory) {
+        if !environment::exists(directory)? {
             return Ok(None);
         }
         Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::Always)

@@ -119,6 +119,23 @@ fn only_the_owner_can_look_into_a_new_store() {
     assert_eq!(mode(&directory.join("data.mdb")), 0o600);
 }
 
+/// An unreadable directory was taken for one without a store, and `verify` said that there is no chain.
+#[test]
+fn a_store_that_cannot_be_looked_for_is_not_said_to_be_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for opened in [
+        LmdbStore::open_existing(&file, &rules()).map(drop),
+        LmdbStore::open_checked(&file, &rules()).map(drop),
+        LmdbStore::exists(&file).map(drop),
+    ] {
+        let error = opened.expect_err("a file holds no store, nor none");
+        assert!(matches!(&error, StoreError::Io { path, .. } if path.ends_with("file")), "{error}");
+    }
+    assert!(!LmdbStore::exists(&directory.path().join("missing")).unwrap());
+}
+
 #[test]
 fn a_path_that_cannot_be_a_directory_is_named() {
     let directory = tempfile::tempdir().unwrap();
