@@ -109,7 +109,7 @@ impl Failure {
             Self::Files(error) | Self::Keys(KeyStoreError::Files(error)) => error.is_of_disk(),
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
-            Self::Settings(SettingsError::Files(error)) => error.is_of_disk(),
+            Self::Settings(error) => error.is_of_disk(),
             Self::System { source, .. } => files::is_of_disk(source),
             _ => false,
         }
