@@ -23,21 +23,26 @@ use crate::allocation::within;
 use crate::data::EverySecond;
 use crate::{read, try_out};
 
-/// Every table of a store, of both formats.
-const TABLES: [&str; 12] = [
+/// Every table of a store, of all formats.
+const TABLES: [&str; 15] = [
     "meta",
     "block_runs",
     "records",
     "bodies",
-    "best",
-    "accounts",
+    "best_chain",
+    "ledger",
     "transaction_runs",
     "invalid",
     "watched",
-    "activity",
+    "history",
     "block_index",
     "transactions",
+    "best",
+    "accounts",
+    "activity",
 ];
+/// Those in which a value is sealed with its key, and not with a block's id.
+const SEALED_WITH_KEYS: [&str; 3] = ["best_chain", "ledger", "history"];
 
 /// How many blocks the store has before anything is done to it.
 const BLOCKS: u64 = 4;
@@ -182,7 +187,7 @@ struct Change<'a> {
 enum Action {
     Delete,
     Put,
-    /// With the checksum that belongs to a record of these bytes.
+    /// With the checksum that belongs to a record of these bytes, or to the key.
     PutSealed,
     /// Over the start of what is there.
     Overwrite,
@@ -222,7 +227,10 @@ impl<'a> Change<'a> {
             Action::PutSealed => {
                 let header = &self.value[..self.value.len().min(BlockHeader::ENCODED_BYTES)];
                 let mut hasher = crc32fast::Hasher::new();
-                hasher.update(&sha256(&[header]));
+                match SEALED_WITH_KEYS.contains(&self.table) {
+                    true => hasher.update(&key),
+                    false => hasher.update(&sha256(&[header])),
+                }
                 hasher.update(self.value);
                 table.put(txn, &key, &[&hasher.finalize().to_be_bytes()[..], self.value].concat())
             }

@@ -118,7 +118,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
         if !header.bits.to_target().is_met_by(&id) {
             return damaged("has no proof of work");
         }
-        let Some(body) = body.and_then(|sealed| unseal(&id, sealed)) else {
+        let Some(body) = body.and_then(|sealed| unseal(id.as_bytes(), sealed)) else {
             return damaged("has a body that does not match its checksum");
         };
         let Ok(body) = EncodedBody::decode(body.to_vec()) else { return damaged("has a body that is none") };

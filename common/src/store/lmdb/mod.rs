@@ -11,12 +11,14 @@
 //! - `pages` checks the structure of a file before LMDB follows it, `check` whether the tables agree; `salvage` finds
 //!   blocks in a file that is damaged, `swap` puts a rebuilt one into its place.
 //!
-//! LMDB's pages have no checksums. What they hold proves itself: headers and bodies have a checksum each, which is
-//! verified whenever one is read, so that a damaged block is never served or applied; a header's id and a body's
+//! LMDB's pages have no checksums. What they hold proves itself: headers, bodies, accounts, the best chain and the
+//! history have a checksum each, which is verified whenever one is read, so that a damaged block is never served or
+//! applied, and no honest block is taken for invalid because of a damaged account; a header's id and a body's
 //! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
 //! opened, unless it is large and a command only wants to look something up: then it is checked before the first write,
 //! if there is one. A file that is too short always is.
-//! Indexes and accounts are checked by replaying the blocks ([`crate::chain::verify`]). What a disk does to pages
+//! That indexes, accounts and history are what the blocks come to is checked by replaying these
+//! ([`crate::chain::verify`]). What a disk does to pages
 //! while they are in use nobody can check: the system ends a program whose map it cannot read.
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
@@ -150,7 +152,7 @@ impl LmdbStore {
         let tables = loop {
             match Tables::open(&environment, rules)? {
                 Found::Store(tables) => break tables,
-                Found::Format1 => convert::from_format_1(&environment)?,
+                Found::Older => convert::to_present_format(&environment)?,
                 Found::Nothing if create.is_some() => Tables::create(&environment, rules)?,
                 Found::Nothing => return Ok(None),
             }

@@ -69,7 +69,7 @@ impl Salvage {
             let Ok(sealed) = self.read(start, length) else { return };
             let record = sealed.get(CHECKSUM_BYTES..).and_then(decode_record);
             if let Some((id, record)) = record.map(|record| (record.id(), record))
-                && unseal(&id, &sealed).is_some()
+                && unseal(id.as_bytes(), &sealed).is_some()
             {
                 let (sequences, _) = self.blocks.entry(id).or_insert_with(|| (Vec::new(), record));
                 if !sequences.contains(&sequence) {
@@ -107,7 +107,9 @@ impl Salvage {
         let places = sequences.iter().filter_map(|sequence| self.bodies.get(sequence)).flatten();
         for (start, length) in places.copied().collect::<Vec<_>>() {
             let Ok(sealed) = self.read(start, length) else { continue };
-            if let Some(body) = unseal(id, &sealed).and_then(|body| EncodedBody::decode(body.to_vec()).ok()) {
+            if let Some(body) =
+                unseal(id.as_bytes(), &sealed).and_then(|body| EncodedBody::decode(body.to_vec()).ok())
+            {
                 return Some(body);
             }
         }

@@ -184,14 +184,14 @@ fn a_database_of_another_program_is_foreign() {
     assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
 }
 
-/// Makes a store what version 0.1.0 of the program would have made of the same blocks.
-fn make_format_1(directory: &Path) {
+/// Makes a store what an older version of the program would have made of the same blocks.
+fn make_older(directory: &Path, format: u32) {
     // SAFETY: nobody else uses the files.
     let env = unsafe { EnvOpenOptions::new().max_dbs(16).open(directory) }.unwrap();
     let converted = env.create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
-        let [meta, block_runs, records, best, accounts, transaction_runs] =
-            ["meta", "block_runs", "records", "best", "accounts", "transaction_runs"]
-                .map(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)).unwrap().unwrap());
+        let now = ["meta", "block_runs", "records", "best_chain", "ledger", "transaction_runs", "history"];
+        let [meta, block_runs, records, best, accounts, transaction_runs, activity] =
+            now.map(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)).unwrap().unwrap());
         let all = |txn: &heed::RwTxn, table: Table| -> Vec<(Vec<u8>, Vec<u8>)> {
             table
                 .iter(txn)
@@ -200,14 +200,26 @@ fn make_format_1(directory: &Path) {
                 .map(|(key, value)| (key.to_vec(), value.to_vec()))
                 .collect()
         };
+        let old = [convert::BEST_2, convert::ACCOUNTS_2, convert::ACTIVITY_2];
+        let old = old.map(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)).unwrap());
+        for (table, old) in [best, accounts, activity].into_iter().zip(old) {
+            for (key, value) in all(txn, table) {
+                old.put(txn, &key, &value[values::CHECKSUM_BYTES..])?;
+            }
+            table.clear(txn)?;
+        }
+        meta.put(txn, FORMAT_KEY, &format.to_be_bytes())?;
+        if format == 2 {
+            return Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()));
+        }
         let blocks = opener.create_database::<Bytes, Bytes>(txn, Some(convert::BLOCKS_1))?;
         let transactions = opener.create_database::<Bytes, Bytes>(txn, Some(convert::TRANSACTIONS_1))?;
-
+        let [best, accounts, _] = old;
         let mut ids = Vec::new();
         for (sequence, sealed) in all(txn, records) {
             let record = values::decode_record(&sealed[values::CHECKSUM_BYTES..]).unwrap();
             let long = [encode(&record.header), record.work.to_be_bytes().to_vec()].concat();
-            records.put(txn, &sequence, &values::seal(&record.id(), &long))?;
+            records.put(txn, &sequence, &values::seal(record.id().as_bytes(), &long))?;
             blocks.put(txn, record.id().as_bytes(), &sequence)?;
             ids.push(record.id());
         }
@@ -223,16 +235,15 @@ fn make_format_1(directory: &Path) {
         }
         transaction_runs.clear(txn)?;
         block_runs.clear(txn)?;
-        meta.put(txn, FORMAT_KEY, &1_u32.to_be_bytes())?;
-        Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
+        Ok(heed::CommitOrAbort::Commit(()))
     });
     converted.unwrap();
     env.prepare_for_closing().wait();
 }
 
 #[test]
-fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
-    for create in [false, true] {
+fn a_store_of_an_older_format_is_converted_when_it_is_opened_and_goes_on() {
+    for (format, create) in [(1, false), (1, true), (2, false), (2, true)] {
         let directory = tempfile::tempdir().unwrap();
         let (mut blocks, mut tip) = (Vec::new(), genesis());
         let store = LmdbStore::open(directory.path(), &rules()).unwrap();
@@ -241,6 +252,10 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         let rival_work = crate::testing::people::record(&tip, &rival).work;
         write(&store, |writer| {
             writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+            writer.watch(&address(1))?;
+            for (_, entry) in super::super::entries(&rival, &[address(MANY)]) {
+                writer.put_activity(&address(1), &entry)?;
+            }
             writer.put_block(&rival, rival_work)
         });
         for miner in 0..MANY {
@@ -250,7 +265,7 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         blocks.push(rival);
         let before = read(&store, |reader| Ok(everything(reader, &blocks)));
         drop(store);
-        make_format_1(directory.path());
+        make_older(directory.path(), format);
         let other = Rules { name: "other".to_owned(), ..rules() };
         assert!(matches!(refusal(directory.path(), &other), StoreError::OtherNetwork { .. }));
         let store = if create {
@@ -282,7 +297,7 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
         tables.meta.put(txn, FORMAT_KEY, &newer).unwrap();
     });
     let error = refusal(directory.path(), &other);
-    assert!(matches!(error, StoreError::Newer { got: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { got: 4, known: 3, .. }), "{error}");
 
     let directory = tempfile::tempdir().unwrap();
     tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
@@ -473,6 +488,75 @@ fn a_damaged_body_or_header_is_named_and_never_returned() {
     }
     assert_eq!(read(&store, |reader| reader.record(&first.id())), Some(put));
     assert_eq!(read(&store, |reader| reader.checked_block(&first.id())), Some(first));
+}
+
+/// What an account holds was believed whatever it was, and so an honest block could seem to break a rule.
+#[test]
+fn a_damaged_account_or_entry_of_the_best_chain_or_the_history_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 1, vec![payment(0, 1, 5, 0)]);
+    connect(&store, &genesis(), &first);
+    write(&store, |writer| {
+        writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+        let mut entries = super::super::entries(&first, &[address(1)]).into_iter();
+        entries.try_for_each(|(address, entry)| writer.put_activity(&address, &entry))
+    });
+    // Of each table every bit of an entry, and what is asked for then.
+    type Ask = fn(&dyn Read) -> Result<(), StoreError>;
+    let tables: [(fn(&Tables) -> Table<'static>, Ask); 4] = [
+        (|tables| tables.accounts, |reader| reader.account(&address(3)).map(drop)),
+        (|tables| tables.accounts, |reader| reader.for_each_account(&mut |_, _| ())),
+        (|tables| tables.best, |reader| reader.best_at(Height::new(1)).map(drop)),
+        (|tables| tables.activity, |reader| reader.activity(&address(1), 9).map(drop)),
+    ];
+    for (table, ask) in tables {
+        read(&store, ask);
+        let (key, sound) = {
+            let (_map, txn) = store.0.environment.begin_read().unwrap();
+            let of = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+            let table = table(&store.0.tables);
+            let account = table.get(&txn, address(3).as_bytes()).unwrap();
+            let account = account.map(|value| (address(3).as_bytes().to_vec(), value.to_vec()));
+            account.or_else(|| table.last(&txn).unwrap().map(of)).unwrap()
+        };
+        for bit in 0..sound.len() * 8 {
+            let mut value = sound.clone();
+            value[bit / 8] ^= 1 << (bit % 8);
+            tamper(&store, |tables, txn| table(tables).put(txn, &key, &value).unwrap());
+            let error = store.read(ask).expect_err("a bit is flipped");
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
+        tamper(&store, |tables, txn| table(tables).put(txn, &key, &sound).unwrap());
+        read(&store, ask);
+    }
+}
+
+/// An account whose address changed is not found; where it should be there is one that is not what was written.
+#[test]
+fn an_account_whose_address_is_damaged_is_not_taken_for_an_empty_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let account = Account { balance: Amount::from_coins(3), nonce: 9 };
+    write(&store, |writer| (0..9).try_for_each(|person| writer.put_account(&address(person), account)));
+    drop(store);
+    let file = directory.path().join("data.mdb");
+    let sound = fs::read(&file).unwrap();
+    let (of, mut not_found) = (address(3), 0);
+    for bit in (0..256).step_by(5) {
+        let mut bytes = sound.clone();
+        for place in 0..bytes.len() - 32 {
+            if bytes[place..].starts_with(of.as_bytes()) {
+                bytes[place + bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        fs::write(&file, &bytes).unwrap();
+        let asked = LmdbStore::open_existing(directory.path(), &rules())
+            .and_then(|store| store.unwrap().read(|reader| reader.account(&of)));
+        assert!(matches!(asked, Err(StoreError::Damaged { .. })), "bit {bit}: {asked:?}");
+        not_found += u32::from(asked.unwrap_err().to_string().contains("checksum"));
+    }
+    assert!(not_found > 40, "the order of keys seldom shows it: {not_found}");
 }
 
 #[test]
