@@ -12,8 +12,8 @@ use super::*;
 use crate::address::Address;
 use crate::chain::{RepairError, Repaired, VerifyError, repair, verify};
 use crate::ledger::Account;
-use crate::store::Activity;
 use crate::store::lmdb::SwapError;
+use crate::store::{Activity, Write};
 use crate::testing::StandIn;
 
 /// How many bytes are changed, one at a time.
@@ -334,4 +334,50 @@ fn an_honest_block_is_not_condemned_for_a_damaged_account() {
         assert_eq!(condemned, None, "bit {bit}");
         assert!(!look(&chain, |reader| reader.is_invalid(&branch.tip())));
     }
+}
+
+/// Such a parent ended every repair of the store with an error.
+#[test]
+fn what_builds_on_a_block_that_a_repair_condemns_is_left_out_and_what_was_kept_of_it_not_counted() {
+    let rules = rules();
+    // The branch that most work seems to lead to lacks a body; the next one breaks a rule in its first block, which is
+    // noticed when it has more work than what is left of the other, by then one write later.
+    let (mut main, mut side) = (Branch::new(&rules), Branch::new(&rules));
+    grow_idle(&mut main, &carol(), 289);
+    grow_idle(&mut main, &Key::new(77), 1);
+    grow_idle(&mut main, &carol(), 110);
+    let too_early = alice().sign(&rules.network_id(), alice().payment(bob().address(), 5, 7));
+    side.grow_anyway(&alice(), vec![too_early]);
+    grow_idle(&mut side, &alice(), 99);
+    let mut third = side.clone();
+    grow_idle(&mut side, &alice(), 250);
+    grow_idle(&mut third, &bob(), 3);
+
+    let (chain, directory) = durable_chain(&rules);
+    chain.store().write(|writer| put_all(writer, &[&main, &side, &third])).expect("there is room");
+    drop(chain);
+    let data = directory.path().join(DATA_FILE);
+    let mut file = fs::read(&data).expect("the store is closed");
+    let lost = main.blocks[289].encoded_body();
+    while let Some(place) = file.windows(lost.len()).position(|bytes| bytes == lost) {
+        file[place] ^= 1;
+    }
+    fs::write(&data, &file).expect("there is room");
+
+    let repaired =
+        repair(directory.path(), &rules, &[], &StandIn, &mut |_, _| ()).expect("it can be repaired");
+    assert_eq!(repaired.tip.id, main.ids()[288]);
+    assert_eq!((repaired.blocks, repaired.left_out), (289, 111 + 350 + 3));
+}
+
+/// Puts blocks into the tree without a look at the ledger.
+fn put_all(writer: &mut dyn Write, branches: &[&Branch]) -> Result<(), StoreError> {
+    for branch in branches {
+        let mut work = crate::difficulty::Work::ZERO;
+        for block in &branch.blocks {
+            work = work.plus(block.header().header.bits.to_target().work());
+            writer.put_block(block, work)?;
+        }
+    }
+    Ok(())
 }

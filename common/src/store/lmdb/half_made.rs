@@ -41,7 +41,7 @@ pub(super) fn clear(directory: &Path) -> Result<(), StoreError> {
 fn clear_unless_it_holds_blocks(directory: &Path, path: &Path) -> io::Result<()> {
     // Somebody may have made it meanwhile. And where blocks are, the meta pages were lost later: that is damage, which
     // a repair mends.
-    let holds_blocks = |salvage: Salvage| salvage.records().any(|(_, it)| it.height() > Height::GENESIS);
+    let holds_blocks = |salvage: Salvage| salvage.headers().iter().any(|it| it.height > Height::GENESIS);
     if looks_half_made(path)? && !Salvage::scan(directory)?.is_some_and(holds_blocks) {
         File::options().write(true).open(path)?.set_len(0)?;
     }

@@ -526,7 +526,7 @@ pub(super) struct Node<'a> {
     /// In a branch: the page that it leads to.
     child: u64,
     /// Where it begins in the page, and where the next may.
-    place: (usize, usize),
+    pub(super) place: (usize, usize),
 }
 
 impl<'a> Node<'a> {
@@ -595,7 +595,8 @@ fn pointers(bytes: &[u8], lower: usize) -> impl Iterator<Item = usize> {
     (HEADER_BYTES..lower).step_by(2).map(|at| usize::from(u16_at(bytes, at)))
 }
 
-/// Whatever nodes can be made out in a page that may be damaged, or no leaf at all: for who checks their values.
+/// Whatever nodes can be made out in a page that may be damaged, or no leaf at all, in the order of their places, and
+/// perhaps overlapping: for who checks their values.
 pub(super) fn possible_nodes(bytes: &[u8]) -> Vec<Node<'_>> {
     let lower = usize::from(u16_at(bytes, 12)).min(bytes.len() & !1);
     let mut places: Vec<_> = pointers(bytes, lower).collect();
