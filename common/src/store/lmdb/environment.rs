@@ -12,6 +12,7 @@ use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use super::super::StoreError;
 use super::half_made;
 use super::pages::{self, Meta, PageError};
+use super::swap;
 use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
 use crate::files::{self, Space};
 
@@ -105,6 +106,7 @@ impl Environment {
     ///
     /// What LMDB would stumble over is found before it does ([`pages`]).
     pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
+        let turn = swap::turn(directory)?;
         half_made::clear(directory)?;
         let new = !exists(directory)?;
         if !new {
@@ -131,6 +133,8 @@ impl Environment {
                 Ok(env) => break env,
             }
         };
+        // From here on LMDB's own lock says that it is in use.
+        drop(turn);
         if new {
             // LMDB flushes what it writes into the file, but not the file's name.
             files::flush_directory_of(&directory.join(DATA_FILE))?;

@@ -23,7 +23,7 @@ const SECTOR_BYTES: u64 = 512;
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// Makes the file of the store in a directory empty if it never held a block, so that it is made anew. A store that
-/// somebody has open is left alone: it may be being made just now.
+/// somebody has open is left alone: it may be being made just now. For who holds its [`swap::turn`].
 pub(super) fn clear(directory: &Path) -> Result<(), StoreError> {
     let failed = |source| environment::failed("make the chain anew in", directory, source);
     let path = directory.join(DATA_FILE);

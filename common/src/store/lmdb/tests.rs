@@ -607,10 +607,73 @@ fn in_another_process() {
     }
 }
 
-fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
+/// The program of these tests, to run one of them in a process of its own, on this store.
+fn another_process(test: &str, directory: &Path) -> Command {
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("{module}::in_another_process"), "--exact"]).env(CHILD_STORE, directory.path());
+    command.args([&format!("{module}::{test}"), "--exact"]).env(CHILD_STORE, directory);
+    command
+}
+
+/// Not a test of its own: somebody opens a store while another takes its place.
+#[test]
+fn opening_in_another_process() {
+    let Some(directory) = std::env::var_os(CHILD_STORE) else { return };
+    let store = LmdbStore::open(Path::new(&directory), &rules()).unwrap();
+    let tip = read(&store, |reader| reader.tip().and_then(|tip| reader.record(&tip.id))).unwrap();
+    connect(&store, &tip, &block(&rules(), &tip, 1, vec![]));
+}
+
+/// Who met the lock of the one that puts a rebuilt store into its place opened the new file with what LMDB's lock file
+/// said of the old one: which of its two states is the newest, for one.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_opens_a_store_while_another_takes_its_place_finds_that_one() {
+    let make = |blocks| {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        let tip =
+            (0..blocks).fold(genesis(), |tip, _| connect(&store, &tip, &block(&rules(), &tip, 1, vec![])));
+        (directory, tip.height())
+    };
+    for blocks in [2, 3] {
+        let ((directory, _), (new, height)) = (make(9), make(blocks));
+        let turn = swap::turn(directory.path()).unwrap();
+        let lock = swap::lock(directory.path()).unwrap();
+        let mut opening = another_process("opening_in_another_process", directory.path()).spawn().unwrap();
+        let waits = format!(" {} ", opening.id());
+        let is_waiting =
+            |locks: String| locks.lines().any(|lock| lock.contains("->") && lock.contains(&waits));
+        while !is_waiting(fs::read_to_string("/proc/locks").unwrap()) {
+            assert!(opening.try_wait().unwrap().is_none(), "it did not wait");
+            thread::yield_now();
+        }
+        fs::rename(new.path().join("data.mdb"), directory.path().join("data.mdb")).unwrap();
+        drop(lock);
+        drop(turn);
+        assert!(opening.wait().unwrap().success());
+        let store = LmdbStore::open_checked(directory.path(), &rules()).unwrap().unwrap();
+        assert_eq!(read(&store, |reader| reader.tip()).height, height.next());
+    }
+}
+
+/// What was written to a store meanwhile would be lost with it.
+#[test]
+fn a_store_that_was_changed_meanwhile_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(LmdbStore::open(directory.path(), &rules()).unwrap());
+    let begun = Swap::begin(directory.path()).unwrap();
+    drop(LmdbStore::open(&begun.new_directory(), &rules()).unwrap());
+    let data = directory.path().join("data.mdb");
+    let length = data.metadata().unwrap().len();
+    fs::File::options().write(true).open(&data).unwrap().set_len(length + 4096).unwrap();
+    let changed = fs::read(&data).unwrap();
+    assert!(matches!(begun.finish(), Err(SwapError::Changed { path }) if path == directory.path()));
+    assert!(fs::read(&data).unwrap() == changed);
+}
+
+fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
+    let mut command = another_process("in_another_process", directory.path());
     if dies {
         command.env(CHILD_DIES, "1");
     }
