@@ -106,7 +106,7 @@ pub fn repair(
         rebuild.take_branch(tip as usize, &mut |done| progress(done, total))?;
     }
     let blocks = rebuild.kept;
-    chain.watch(watched, false)?;
+    chain.watch(watched)?;
     let tip = chain.tip()?;
     // Closed, so that whoever opens it finds a file that nobody holds.
     drop(rebuild);

@@ -31,7 +31,7 @@ pub mod memory;
 mod tests;
 
 pub use activity::{Activity, Direction};
-pub(crate) use activity::{allocated, entries, forget, record, watch};
+pub(crate) use activity::{allocated, entries, forget, record, watch, watch_fresh};
 pub use lmdb::LmdbStore;
 pub use memory::MemoryStore;
 

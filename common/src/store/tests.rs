@@ -288,7 +288,7 @@ fn invalid_blocks_and_watched_addresses_are_remembered(store: &impl Store) {
 fn watching_an_address_finds_what_the_chain_holds_of_it(store: &impl Store) {
     let mined = connect(store, &genesis(), &block(&rules(), &genesis(), 7, vec![]));
     connect(store, &mined, &block(&rules(), &mined, 8, vec![payment(0, 7, 3, 0)]));
-    super::watch(store, &rules(), &[address(7), address(0)], false).unwrap();
+    super::watch(store, &rules(), &[address(7), address(0)]).unwrap();
     let seen = |person| {
         let entries = read(store, |reader| reader.activity(&address(person), usize::MAX));
         let directions = entries.iter().map(|entry| entry.direction(&address(person)));

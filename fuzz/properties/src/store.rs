@@ -87,7 +87,7 @@ impl Scene {
 
         let (rules, directory) = (Arc::new(rules), temporary_directory());
         let chain = Chain::new(rules.clone(), LmdbStore::open(directory.path(), &rules)?);
-        chain.watch(&[address_of(&key)], true)?;
+        chain.watch_fresh(&[address_of(&key)])?;
         assert!(chain.connect(&blocks).is_ok_and(|outcome| outcome.change.is_some()));
         drop(chain);
         let pristine = fs::read(data_file(directory.path())).expect("the file was just written");
@@ -123,7 +123,7 @@ impl Scene {
             try_out(chain.tip());
             try_out(chain.store().read(|reader| self.ask(reader)));
             try_out(chain.audit(&EverySecond));
-            try_out(chain.watch(&[Address::default()], false));
+            try_out(chain.watch(&[Address::default()]));
             try_out(chain.connect(std::slice::from_ref(&self.next)));
             try_out(chain.store().write(|writer| {
                 writer.put_block(&self.next, Default::default())?;

@@ -158,7 +158,7 @@ fn watch<S: Store>(
     let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
     if !new.is_empty() {
         notes("Searching the chain for the payments of keys that are new to it …");
-        chain.watch(&new, false)?;
+        chain.watch(&new)?;
     }
     Ok(())
 }

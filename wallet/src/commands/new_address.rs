@@ -30,7 +30,7 @@ pub fn new_address<S: Store>(
         Some(passphrases) => (wallet.keys.create_encrypted(name, bits, passphrases)?, BACK_BOTH_UP),
     };
     // From here on the key exists. If the store fails, the next sync or history makes up for it.
-    let watched = wallet.chain.as_ref().map(|chain| chain.watch(&[key.address()], true));
+    let watched = wallet.chain.as_ref().map(|chain| chain.watch_fresh(&[key.address()]));
     if let Some(Err(error)) = watched {
         notes(&format!("warning: the history of {name} is not kept yet: {error}"));
     }

@@ -95,7 +95,7 @@ fn branches(rules: &Arc<Rules>) -> (Branch, Branch) {
 /// The file of such a store, what it says, and what it said before its last write.
 fn original(rules: &Arc<Rules>, branch: &Branch, side: &Branch) -> (Vec<u8>, [Content; 2]) {
     let (chain, directory) = durable_chain(rules);
-    chain.watch(&[alice().address()], false).expect("the store is sound");
+    chain.watch(&[alice().address()]).expect("the store is sound");
     let (last, blocks) = branch.blocks.split_last().expect("there are blocks");
     for block in blocks {
         connect(&chain, std::slice::from_ref(block));

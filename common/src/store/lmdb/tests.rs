@@ -437,7 +437,7 @@ fn a_tip_that_is_not_in_the_best_chain_is_damage_to_who_begins_to_watch() {
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
     connect(&store, &genesis(), &block(&rules(), &genesis(), 1, vec![]));
     tamper(&store, |tables, txn| assert!(tables.best.delete(txn, &1_u32.to_be_bytes()).unwrap()));
-    let watched = super::super::watch(&store, &rules(), &[address(1)], false);
+    let watched = super::super::watch(&store, &rules(), &[address(1)]);
     assert!(matches!(watched, Err(StoreError::Damaged { .. })));
 }
 
@@ -799,4 +799,20 @@ fn it_is_the_first_refusal_that_a_store_tells_of() {
     }
     let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
     assert!(matches!(refused, StoreError::Io { source, .. } if source.raw_os_error() == Some(28)));
+}
+
+/// After twenty sentences it ended, as if nothing else were damaged.
+#[test]
+fn a_check_that_names_not_all_damage_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    for (damaged, sentences) in [(20, 20), (21, 21), (30, 21)] {
+        tamper(&store, |tables, txn| {
+            tables.invalid.clear(txn).unwrap();
+            (0..damaged).for_each(|number| tables.invalid.put(txn, &[number; 32], b"value").unwrap());
+        });
+        let damages = read(&store, |reader| Ok(reader.check_tables())).unwrap_err();
+        assert_eq!(damages.len(), sentences);
+        assert_eq!(damages[sentences - 1] == "and more is damaged", damaged > 20, "{damages:?}");
+    }
 }
