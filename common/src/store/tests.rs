@@ -364,7 +364,13 @@ pub(super) fn everything(reader: &dyn Read, blocks: &[CheckedBlock]) -> Everythi
         account_of: people().map(|address| reader.account(&address).unwrap()).collect(),
         watched: reader.watched().unwrap(),
         activity: people()
-            .map(|address| [1, usize::MAX].map(|limit| reader.activity(&address, limit).unwrap()))
+            .map(|address| {
+                let all = reader.activity(&address, usize::MAX).unwrap();
+                let mut oldest_first = Vec::new();
+                reader.for_each_activity(&address, &mut |entry| oldest_first.push(entry)).unwrap();
+                assert!(oldest_first.iter().rev().eq(&all));
+                [reader.activity(&address, 1).unwrap(), all]
+            })
             .collect(),
     }
 }

@@ -179,10 +179,20 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     fn activity(&self, address: &Address, limit: usize) -> Result<Vec<Activity>, StoreError> {
         let mut entries = Vec::new();
         for entry in self.tables.activity.rev_prefix_iter(&self.txn, address.as_bytes())?.take(limit) {
-            let (key, value) = entry?;
-            entries.push(decode(unsealed(key, value, "an entry of the history")?)?);
+            entries.push(activity(entry?)?);
         }
         Ok(entries)
+    }
+
+    fn for_each_activity(
+        &self,
+        address: &Address,
+        visit: &mut dyn FnMut(Activity),
+    ) -> Result<(), StoreError> {
+        for entry in self.tables.activity.prefix_iter(&self.txn, address.as_bytes())? {
+            visit(activity(entry?)?);
+        }
+        Ok(())
     }
 
     fn check_tables(&self) -> Result<TableCounts, Vec<String>> {
@@ -382,6 +392,11 @@ const ACCOUNT: &str = "an account";
 /// The value of an entry that is sealed with its key.
 fn unsealed<'v>(key: &[u8], value: &'v [u8], what: &str) -> Result<&'v [u8], StoreError> {
     unseal(key, value).ok_or_else(|| StoreError::damaged(format!("{what} does not match its checksum")))
+}
+
+/// What an entry of the history says.
+fn activity((key, value): (&[u8], &[u8])) -> Result<Activity, StoreError> {
+    Ok(decode(unsealed(key, value, "an entry of the history")?)?)
 }
 
 /// The key of a height that a valid block has.
