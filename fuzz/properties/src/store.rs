@@ -226,13 +226,13 @@ impl<'a> Change<'a> {
             Action::Put => table.put(txn, &key, self.value),
             Action::PutSealed => {
                 let header = &self.value[..self.value.len().min(BlockHeader::ENCODED_BYTES)];
-                let mut hasher = crc32fast::Hasher::new();
-                match SEALED_WITH_KEYS.contains(&self.table) {
-                    true => hasher.update(&key),
-                    false => hasher.update(&sha256(&[header])),
-                }
-                hasher.update(self.value);
-                table.put(txn, &key, &[&hasher.finalize().to_be_bytes()[..], self.value].concat())
+                let mut of = if SEALED_WITH_KEYS.contains(&self.table) {
+                    key.clone()
+                } else {
+                    sha256(&[header]).to_vec()
+                };
+                of.extend_from_slice(self.value);
+                table.put(txn, &key, &[&crc32fast::hash(&of).to_be_bytes()[..], self.value].concat())
             }
             Action::Overwrite => {
                 let mut value = table.get(txn, &key)?.unwrap_or_default().to_vec();

@@ -88,11 +88,13 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
     /// The value of a key in a table whose values are sealed with their keys. Where there is none the entries beside
     /// it are looked at: had a bit of the key itself changed, it would be one of them, for the order of keys is sound.
     fn sealed(&self, table: Table, key: &[u8], what: &str) -> Result<Option<&[u8]>, StoreError> {
-        if let Some(value) = table.get(&self.txn, key)? {
+        let next = table.get_greater_than_or_equal_to(&self.txn, key)?;
+        if let Some((found, value)) = next
+            && found == key
+        {
             return unsealed(key, value, what).map(Some);
         }
-        let beside = [table.get_lower_than(&self.txn, key)?, table.get_greater_than(&self.txn, key)?];
-        for (key, value) in beside.into_iter().flatten() {
+        for (key, value) in next.into_iter().chain(table.get_lower_than(&self.txn, key)?) {
             unsealed(key, value, what)?;
         }
         Ok(None)
