@@ -284,7 +284,7 @@ fn make(
     people.settle_in(directory)?;
     let wallet = people.store_directory(directory, Program::Wallet);
     let chain = Chain::new(people.rules.clone(), LmdbStore::open(&wallet, &people.rules)?);
-    chain.watch(&[people.alice.address()], false)?;
+    chain.watch(&[people.alice.address()])?;
     let block_bytes = thread::scope(|scope| {
         // While one batch is written the next is signed, and no more than one waits.
         let (sender, signed) = mpsc::sync_channel(1);

@@ -113,7 +113,7 @@ impl Failure {
             Self::Keys(error) => error.is_of_disk(),
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
-            Self::Settings(SettingsError::Files(error)) => error.is_of_disk(),
+            Self::Settings(error) => error.is_of_disk(),
             Self::System { source, .. } => files::is_of_disk(source),
             _ => false,
         }

@@ -51,7 +51,7 @@ pub fn repair_chain(
     terminal: &Terminal,
     tell: &mut Tell,
 ) -> Result<String, Failure> {
-    if !LmdbStore::exists(directory) {
+    if !LmdbStore::exists(directory)? {
         return verify_chain(directory, rules, terminal, tell);
     }
     let mut line = ProgressLine::on(terminal());
@@ -61,18 +61,73 @@ pub fn repair_chain(
     drop(line);
     let repaired = repaired?;
     let sound = verify_chain(directory, rules, terminal, tell)?;
-    let lost = match (repaired.left_out, program) {
-        (0, _) => "nothing is lost".to_owned(),
-        (lost, Program::Miner) => format!("{} lost, which other miners have", count(lost, "block")),
-        (lost, Program::Wallet) => {
-            format!("{} lost, which `wallet sync` fetches again", count(lost, "block"))
-        }
+    // Of blocks whose headers are gone nobody can say how many there were.
+    let left_out = match repaired.left_out {
+        0 => String::new(),
+        1 => "; 1 more is not whole, breaks a rule, or builds on one that does".to_owned(),
+        more => format!("; {more} more are not whole, break a rule, or build on one that does"),
+    };
+    let rest = match program {
+        Program::Miner => "What is missing comes from other miners.",
+        Program::Wallet => "What is missing `wallet sync` fetches.",
     };
     Ok(format!(
-        "Repaired: {} kept, up to height {}; {lost}.\n\
+        "Repaired: {} kept, up to height {}{left_out}. {rest}\n\
          The damaged database is now {}: delete it when you need the room.\n{sound}",
         count(repaired.blocks, "block"),
         repaired.tip.height,
         repaired.aside.display(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::chain::Chain;
+    use crate::testing::{Branch, Key, easy_rules};
+
+    /// What the repair of a file with these bytes says.
+    fn said(bytes: &[u8], rules: &Arc<Rules>, program: Program) -> String {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("data.mdb"), bytes).unwrap();
+        repair_chain(program, root.path(), rules, &[], &|| None, &mut |_| ()).unwrap()
+    }
+
+    /// A repair cannot know of blocks of which it found nothing: once it said of them that nothing was lost.
+    #[test]
+    fn a_repair_claims_nothing_about_what_it_did_not_find() {
+        let rules = Arc::new(easy_rules(&[]));
+        let rubbish = said(&[0x5a; 30_000], &rules, Program::Miner);
+        assert!(
+            rubbish.starts_with("Repaired: no blocks kept, up to height 0. What is missing"),
+            "{rubbish}"
+        );
+        assert!(
+            rubbish.contains("comes from other miners") && !rubbish.contains("nothing is lost"),
+            "{rubbish}"
+        );
+
+        let root = tempfile::tempdir().unwrap();
+        let mut branch = Branch::new(&rules);
+        (0..3).for_each(|_| drop(branch.grow(&Key::new(1), Vec::new())));
+        let chain = Chain::new(rules.clone(), LmdbStore::open(root.path(), &rules).unwrap());
+        chain.connect(&branch.blocks).unwrap();
+        drop(chain);
+        let mut file = fs::read(root.path().join("data.mdb")).unwrap();
+        // All bodies begin with whom the reward goes to.
+        let start = &branch.blocks[0].encoded_body()[..32];
+        while let Some(place) = file.windows(32).position(|bytes| bytes == start) {
+            file[place] ^= 1;
+        }
+        let told = said(&file, &rules, Program::Wallet);
+        assert!(
+            told.starts_with(
+                "Repaired: no blocks kept, up to height 0; 3 more are not whole, break a rule, or build on one that \
+                 does. What is missing `wallet sync` fetches.\n"
+            ),
+            "{told}"
+        );
+    }
 }

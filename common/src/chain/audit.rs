@@ -11,7 +11,8 @@ use crate::consensus::{
     check_encoded_body, check_header,
 };
 use crate::difficulty::Work;
-use crate::hash::{BlockId, NetworkId, TransactionId};
+use crate::encoding::encode;
+use crate::hash::{BlockId, NetworkId, TransactionId, sha256};
 use crate::ledger::{self, Account, Accounts, LedgerError};
 use crate::rules::Rules;
 use crate::signature::SignatureVerifier;
@@ -81,10 +82,10 @@ impl<S: Store> Chain<S> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Audit, AuditError> {
         let watched = reader.watched()?;
-        let mut activity: BTreeMap<Address, Vec<Activity>> =
-            watched.iter().map(|address| (*address, Vec::new())).collect();
+        let mut activity: BTreeMap<_, _> =
+            watched.iter().map(|address| (*address, Digest::default())).collect();
         for (address, entry) in store::allocated(&self.rules, &watched) {
-            activity.entry(address).or_default().push(entry);
+            activity.entry(address).or_default().add(&entry);
         }
         let ledger = MapLedger::genesis(&self.rules);
         let (rules, network) = (&*self.rules, &self.network);
@@ -101,7 +102,17 @@ struct Replay<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
     ledger: MapLedger,
     watched: Vec<Address>,
-    activity: BTreeMap<Address, Vec<Activity>>,
+    activity: BTreeMap<Address, Digest>,
+}
+
+/// What a history comes to, entry by entry: a long one need not be in memory to be compared with another.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Digest([u8; 32]);
+
+impl Digest {
+    fn add(&mut self, entry: &Activity) {
+        self.0 = sha256(&[&self.0, &encode(entry)]);
+    }
 }
 
 impl Replay<'_> {
@@ -140,8 +151,9 @@ impl Replay<'_> {
             return Err(AuditError::AboveTip { height: tip.height.next() });
         }
         for (address, expected) in &self.activity {
-            let got = self.reader.activity(address, usize::MAX)?;
-            if !got.iter().rev().eq(expected) {
+            let mut got = Digest::default();
+            self.reader.for_each_activity(address, &mut |entry| got.add(&entry))?;
+            if got != *expected {
                 return Err(AuditError::Activity { address: *address });
             }
         }
@@ -172,7 +184,7 @@ impl Replay<'_> {
             LedgerError::Accounts(never) => match never {},
         })?;
         for (address, entry) in store::entries(block, &self.watched) {
-            self.activity.entry(address).or_default().push(entry);
+            self.activity.entry(address).or_default().add(&entry);
         }
         for (index, transaction) in block.entries().iter().enumerate() {
             let found = self.reader.find_transaction(&transaction.id())?;

@@ -132,10 +132,14 @@ impl<S: Store> Chain<S> {
         }
     }
 
-    /// Watches addresses from now on, and records what the best chain already holds of them unless they
-    /// are `fresh`: made just now.
-    pub fn watch(&self, addresses: &[Address], fresh: bool) -> Result<(), StoreError> {
-        crate::store::watch(&self.store, &self.rules, addresses, fresh)
+    /// Watches addresses from now on, and records what the best chain already holds of them.
+    pub fn watch(&self, addresses: &[Address]) -> Result<(), StoreError> {
+        crate::store::watch(&self.store, &self.rules, addresses)
+    }
+
+    /// Watches addresses from now on that were made just now: no block can hold them, and none is searched.
+    pub fn watch_fresh(&self, addresses: &[Address]) -> Result<(), StoreError> {
+        crate::store::watch_fresh(&self.store, addresses)
     }
 
     fn connect_valid(

@@ -15,16 +15,18 @@ pub const MAX_HEADERS: usize = 2000;
 /// finds the newest block that both chains share to within half the distance.
 pub fn locator(reader: &dyn Read) -> Result<Vec<BlockId>, StoreError> {
     let (mut ids, mut height, mut step) = (Vec::new(), reader.tip()?.height.get(), 1_u64);
-    loop {
+    // By number and not by what is found: a damaged store may have a tip of any height, and nothing below it.
+    for number in 1.. {
         ids.extend(reader.best_at(Height::new(height))?);
         if height == 0 {
-            return Ok(ids);
+            break;
         }
-        if ids.len() >= 10 {
-            step *= 2;
+        if number >= 10 {
+            step = step.saturating_mul(2);
         }
         height = height.saturating_sub(step);
     }
+    Ok(ids)
 }
 
 /// The headers of the best chain after the first of `locator` that is on it, or after genesis: at most

@@ -68,8 +68,10 @@ impl From<AuditError> for VerifyError {
     }
 }
 
-/// Verifies the store in a directory; `None`: there is none. Changes nothing, and looks at one committed state, so
-/// programs may go on using the store. `progress` is told which block of how many is looked at.
+/// Verifies the store in a directory; `None`: there is none. Looks at one committed state, so programs may go on using
+/// the store. Changes nothing that the store says; opening it may, as for any other command: an older format is
+/// converted, a file that a power cut left half made is made empty, one that was cut short by free pages gets its
+/// length back. `progress` is told which block of how many is looked at.
 pub fn verify(
     directory: &Path,
     rules: &Arc<Rules>,

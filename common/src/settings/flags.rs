@@ -176,8 +176,12 @@ impl CommonFlags {
         match self.config.clone().or(variable) {
             Some(named) => Layer::from_file(&named),
             None => match directories.config.as_ref().map(|directory| directory.join("config.toml")) {
-                Some(usual) if usual.exists() => Layer::from_file(&usual),
-                _ => Ok(Layer::default()),
+                Some(usual) => match usual.try_exists() {
+                    Ok(true) => Layer::from_file(&usual),
+                    Ok(false) => Ok(Layer::default()),
+                    Err(source) => Err(SettingsError::Unreadable { path: usual, source }),
+                },
+                None => Ok(Layer::default()),
             },
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::files::{DataDirectory, FilesError};
+use crate::files::{self, DataDirectory, FilesError};
 use crate::rules::RulesError;
 
 mod flags;
@@ -199,6 +199,15 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
+    /// Whether the disk failed, and not what was asked: a file that is there and cannot be read, for one.
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Files(error) => error.is_of_disk(),
+            Self::Unreadable { source, .. } => files::is_of_disk(source),
+            _ => false,
+        }
+    }
+
     /// Whether what the user gave is malformed or unknown, rather than something that was refused or failed:
     /// the programs' edges choose their exit code by it.
     pub fn is_about_input(&self) -> bool {

@@ -38,8 +38,11 @@ pub(super) fn network_layer(network: &str, data_dir: &DataDirectory) -> Result<L
         Some(path) if path.is_file() => path,
         _ => PathBuf::from(network),
     };
-    if path.exists() {
-        return Layer::from_file(&path)?.only_rules();
+    // A directory that happens to have the name is as good as nothing; a pipe is as good as a file.
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_dir() => return Layer::from_file(&path)?.only_rules(),
+        Err(source) if files::is_of_disk(&source) => return Err(SettingsError::Unreadable { path, source }),
+        _ => {}
     }
     let built_in = BUILT_IN_NETWORKS.map(str::to_owned);
     let known = built_in.into_iter().chain(kept_networks(data_dir)?).collect();

@@ -150,9 +150,42 @@ fn every_built_in_network_loads_and_is_another() {
     let mut ids: Vec<_> = BUILT_IN_NETWORKS
         .map(|name| User::new().flags(&["--network", name]).load().rules.network_id())
         .into();
+    ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), BUILT_IN_NETWORKS.len());
     assert_eq!(load_network("farthing", &User::new().data_dir()).unwrap(), Rules::default());
+}
+
+/// It was an error that the directory cannot be read, which helps nobody who mistyped a network's name.
+#[test]
+fn a_directory_is_no_network_whatever_its_name() {
+    let user = User::new();
+    let directory = user.path("lab");
+    fs::create_dir(&directory).unwrap();
+    let error = user.flags(&["--network", directory.to_str().unwrap()]).error();
+    assert!(error.contains("is not a network: there are default, classic, authority"), "{error}");
+}
+
+/// It was taken for a user without one.
+#[test]
+fn a_config_file_that_cannot_be_looked_for_is_named() {
+    let user = User::new();
+    user.write("config", "no directory");
+    let error = user.try_load().expect_err("nobody can say whether there is a file");
+    assert!(error.to_string().contains("config/config.toml cannot be read"), "{error}");
+}
+
+#[test]
+fn a_file_that_the_disk_or_its_owner_keeps_from_us_is_told_from_one_that_is_not_there() {
+    let unreadable = |number| SettingsError::Unreadable {
+        path: PathBuf::from("rules.toml"),
+        source: std::io::Error::from_raw_os_error(number),
+    };
+    // Linux' numbers for EIO, EACCES and ENOENT.
+    #[cfg(target_os = "linux")]
+    assert_eq!([5, 13, 2].map(|number| unreadable(number).is_of_disk()), [true, true, false]);
+    let failure = crate::failure::Failure::from(unreadable(2));
+    assert_eq!(failure.exit_code(), crate::failure::USAGE);
 }
 
 #[test]

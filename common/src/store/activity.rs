@@ -132,25 +132,26 @@ pub(crate) fn forget(
     Ok(())
 }
 
-/// Watches addresses and records what the best chain already holds of them. `fresh` addresses were made
-/// just now, so no block can hold them and the chain need not be searched. Addresses that are watched
-/// already are passed over.
-///
-/// A long chain takes seconds to search. That is done by reading, a slice at a time; the write that makes use
-/// of it lasts for moments and keeps nobody waiting.
-pub(crate) fn watch(
-    store: &impl Store,
-    rules: &Rules,
-    addresses: &[Address],
-    fresh: bool,
-) -> Result<(), StoreError> {
-    let watched = store.read(|reader| reader.watched())?;
-    let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
+/// Watches addresses that were made just now, so that no block can hold them and the chain need not be searched.
+/// Addresses that are watched already are passed over.
+pub(crate) fn watch_fresh(store: &impl Store, addresses: &[Address]) -> Result<(), StoreError> {
+    let new = unwatched(store, addresses)?;
     if new.is_empty() {
         return Ok(());
     }
-    if fresh {
-        return store.write(|writer| new.iter().try_for_each(|address| writer.watch(address)));
+    store.write(|writer| new.iter().try_for_each(|address| writer.watch(address)))
+}
+
+/// Watches addresses and records what the best chain already holds of them. Addresses that are watched already
+/// are passed over.
+///
+/// A long chain takes seconds to search. That is done by reading, a slice at a time; the write that makes use
+/// of it lasts for moments and keeps nobody waiting. What is found is in memory until then: some 300 bytes, and the
+/// free data, for each payment of these addresses.
+pub(crate) fn watch(store: &impl Store, rules: &Rules, addresses: &[Address]) -> Result<(), StoreError> {
+    let new = unwatched(store, addresses)?;
+    if new.is_empty() {
+        return Ok(());
     }
     loop {
         let tip = store.read(best_tip)?;
@@ -161,6 +162,12 @@ pub(crate) fn watch(
         }
         // A reorganisation came in between: from the start.
     }
+}
+
+/// Those of the addresses that are not watched yet.
+fn unwatched(store: &impl Store, addresses: &[Address]) -> Result<Vec<Address>, StoreError> {
+    let watched = store.read(|reader| reader.watched())?;
+    Ok(addresses.iter().filter(|address| !watched.contains(address)).copied().collect())
 }
 
 /// The tip, if it is the last block of the best chain. Where it is not the store is damaged, and no search of the

@@ -31,7 +31,7 @@ pub mod memory;
 mod tests;
 
 pub use activity::{Activity, Direction};
-pub(crate) use activity::{allocated, entries, forget, record, watch};
+pub(crate) use activity::{allocated, entries, forget, record, watch, watch_fresh};
 pub use lmdb::LmdbStore;
 pub use memory::MemoryStore;
 
@@ -242,6 +242,16 @@ pub trait Read {
 
     /// The activity of a watched address: the newest first, at most `limit` entries.
     fn activity(&self, address: &Address, limit: usize) -> Result<Vec<Activity>, StoreError>;
+
+    /// All activity of a watched address, the oldest first, for audits: `visit` is called once each.
+    fn for_each_activity(
+        &self,
+        address: &Address,
+        visit: &mut dyn FnMut(Activity),
+    ) -> Result<(), StoreError> {
+        self.activity(address, usize::MAX)?.into_iter().rev().for_each(visit);
+        Ok(())
+    }
 
     /// Every account, addresses ascending, for audits and tests: `visit` is called once each.
     fn for_each_account(&self, visit: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError>;

@@ -288,7 +288,7 @@ fn invalid_blocks_and_watched_addresses_are_remembered(store: &impl Store) {
 fn watching_an_address_finds_what_the_chain_holds_of_it(store: &impl Store) {
     let mined = connect(store, &genesis(), &block(&rules(), &genesis(), 7, vec![]));
     connect(store, &mined, &block(&rules(), &mined, 8, vec![payment(0, 7, 3, 0)]));
-    super::watch(store, &rules(), &[address(7), address(0)], false).unwrap();
+    super::watch(store, &rules(), &[address(7), address(0)]).unwrap();
     let seen = |person| {
         let entries = read(store, |reader| reader.activity(&address(person), usize::MAX));
         let directions = entries.iter().map(|entry| entry.direction(&address(person)));
@@ -364,7 +364,13 @@ pub(super) fn everything(reader: &dyn Read, blocks: &[CheckedBlock]) -> Everythi
         account_of: people().map(|address| reader.account(&address).unwrap()).collect(),
         watched: reader.watched().unwrap(),
         activity: people()
-            .map(|address| [1, usize::MAX].map(|limit| reader.activity(&address, limit).unwrap()))
+            .map(|address| {
+                let all = reader.activity(&address, usize::MAX).unwrap();
+                let mut oldest_first = Vec::new();
+                reader.for_each_activity(&address, &mut |entry| oldest_first.push(entry)).unwrap();
+                assert!(oldest_first.iter().rev().eq(&all));
+                [reader.activity(&address, 1).unwrap(), all]
+            })
             .collect(),
     }
 }

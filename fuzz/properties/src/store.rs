@@ -23,21 +23,26 @@ use crate::allocation::within;
 use crate::data::EverySecond;
 use crate::{read, try_out};
 
-/// Every table of a store, of both formats.
-const TABLES: [&str; 12] = [
+/// Every table of a store, of all formats.
+const TABLES: [&str; 15] = [
     "meta",
     "block_runs",
     "records",
     "bodies",
-    "best",
-    "accounts",
+    "best_chain",
+    "ledger",
     "transaction_runs",
     "invalid",
     "watched",
-    "activity",
+    "history",
     "block_index",
     "transactions",
+    "best",
+    "accounts",
+    "activity",
 ];
+/// Those in which a value is sealed with its key, and not with a block's id.
+const SEALED_WITH_KEYS: [&str; 3] = ["best_chain", "ledger", "history"];
 
 /// How many blocks the store has before anything is done to it.
 const BLOCKS: u64 = 4;
@@ -82,7 +87,7 @@ impl Scene {
 
         let (rules, directory) = (Arc::new(rules), temporary_directory());
         let chain = Chain::new(rules.clone(), LmdbStore::open(directory.path(), &rules)?);
-        chain.watch(&[address_of(&key)], true)?;
+        chain.watch_fresh(&[address_of(&key)])?;
         assert!(chain.connect(&blocks).is_ok_and(|outcome| outcome.change.is_some()));
         drop(chain);
         let pristine = fs::read(data_file(directory.path())).expect("the file was just written");
@@ -118,7 +123,7 @@ impl Scene {
             try_out(chain.tip());
             try_out(chain.store().read(|reader| self.ask(reader)));
             try_out(chain.audit(&EverySecond));
-            try_out(chain.watch(&[Address::default()], false));
+            try_out(chain.watch(&[Address::default()]));
             try_out(chain.connect(std::slice::from_ref(&self.next)));
             try_out(chain.store().write(|writer| {
                 writer.put_block(&self.next, Default::default())?;
@@ -182,7 +187,7 @@ struct Change<'a> {
 enum Action {
     Delete,
     Put,
-    /// With the checksum that belongs to a record of these bytes.
+    /// With the checksum that belongs to a record of these bytes, or to the key.
     PutSealed,
     /// Over the start of what is there.
     Overwrite,
@@ -221,10 +226,13 @@ impl<'a> Change<'a> {
             Action::Put => table.put(txn, &key, self.value),
             Action::PutSealed => {
                 let header = &self.value[..self.value.len().min(BlockHeader::ENCODED_BYTES)];
-                let mut hasher = crc32fast::Hasher::new();
-                hasher.update(&sha256(&[header]));
-                hasher.update(self.value);
-                table.put(txn, &key, &[&hasher.finalize().to_be_bytes()[..], self.value].concat())
+                let mut of = if SEALED_WITH_KEYS.contains(&self.table) {
+                    key.clone()
+                } else {
+                    sha256(&[header]).to_vec()
+                };
+                of.extend_from_slice(self.value);
+                table.put(txn, &key, &[&crc32fast::hash(&of).to_be_bytes()[..], self.value].concat())
             }
             Action::Overwrite => {
                 let mut value = table.get(txn, &key)?.unwrap_or_default().to_vec();

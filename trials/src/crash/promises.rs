@@ -138,7 +138,7 @@ pub fn check(
     let store = LmdbStore::open(&directory, rules)
         .map_err(|error| format!("the store does not open again: {error}"))?;
     let somebody = Address::from_bytes([7; 32]);
-    let written = Chain::new(rules.clone(), store).watch(&[somebody], true);
+    let written = Chain::new(rules.clone(), store).watch_fresh(&[somebody]);
     written.map_err(|error| format!("the store cannot be written: {error}"))?;
     let leftovers =
         leftovers(data.root()).map_err(|error| format!("the data directory cannot be read: {error}"))?;

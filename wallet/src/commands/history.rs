@@ -154,7 +154,7 @@ fn watch<S: Store>(
     let new: Vec<Address> = addresses.iter().filter(|address| !watched.contains(address)).copied().collect();
     if !new.is_empty() {
         notes(Note::info("Searching the chain for the payments of keys that are new to it …"));
-        chain.watch(&new, false)?;
+        chain.watch(&new)?;
     }
     Ok(())
 }

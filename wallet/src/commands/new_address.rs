@@ -34,7 +34,7 @@ pub fn new_address<S: Store>(
     };
     // From here on the key exists. If the store fails, the next sync or history makes up for it.
     let watched = open_chain().and_then(|chain| match chain {
-        Some(chain) => chain.watch(&[key.address()], true),
+        Some(chain) => chain.watch_fresh(&[key.address()]),
         None => Ok(()),
     });
     if let Err(error) = watched {

@@ -100,7 +100,7 @@ impl Scene {
     }
 
     pub fn watch_all(&self) {
-        self.chain().watch(&[self.address("alice"), self.address("bob")], true).unwrap();
+        self.chain().watch_fresh(&[self.address("alice"), self.address("bob")]).unwrap();
     }
 
     pub fn request(&self, from: &str, amount: &str, to: &str, fee: &str) -> Request {

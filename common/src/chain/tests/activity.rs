@@ -89,7 +89,7 @@ fn rivals(rules: &Arc<Rules>) -> (Branch, Branch) {
 }
 
 fn histories_follow_reorganisations<S: Store>(chain: &Chain<S>) {
-    chain.watch(&everybody(), false).unwrap();
+    chain.watch(&everybody()).unwrap();
     let (mut a, b) = rivals(chain.rules());
     assert_history(chain, &Branch::new(chain.rules()));
     connect(chain, &a.blocks);
@@ -111,12 +111,12 @@ fn histories_follow_reorganisations_there_and_back() {
 fn watching_late_is_watching_from_the_start<S: Store>(chain: &Chain<S>) {
     let (a, b) = rivals(chain.rules());
     connect(chain, &a.blocks);
-    chain.watch(&everybody()[..2], false).unwrap();
+    chain.watch(&everybody()[..2]).unwrap();
     connect(chain, &b.blocks);
     // Some are watched already: those keep what they have, once.
-    chain.watch(&everybody(), false).unwrap();
+    chain.watch(&everybody()).unwrap();
     assert_history(chain, &b);
-    chain.watch(&everybody(), false).unwrap();
+    chain.watch(&everybody()).unwrap();
     assert_history(chain, &b);
 }
 
@@ -169,7 +169,7 @@ fn a_chain_that_changes_while_it_is_searched_is_recorded_as_it_is_in_the_end() {
         };
         let rushed =
             Chain::new(rules.clone(), Rushed { store: chain.store().clone(), before_write: changing });
-        rushed.watch(&everybody(), false).unwrap();
+        rushed.watch(&everybody()).unwrap();
         assert_history(&chain, end);
     }
 }
@@ -181,7 +181,7 @@ fn a_fresh_address_has_a_history_from_now_on() {
     grow_busy(&mut branch, &carol(), 2);
     connect(&chain, &branch.blocks);
     let fresh = Key::new(4).address();
-    chain.watch(&[fresh], true).unwrap();
+    chain.watch_fresh(&[fresh]).unwrap();
     assert_eq!(history(&chain, &fresh), []);
     let payment = branch.pay(&alice(), fresh, 5, 0);
     let block = branch.grow(&carol(), vec![payment]);
@@ -194,7 +194,7 @@ fn a_fresh_address_has_a_history_from_now_on() {
 fn nobody_else_has_a_history() {
     let rules = rules();
     let (chain, mut branch) = (chain(&rules), Branch::new(&rules));
-    chain.watch(&[alice().address()], false).unwrap();
+    chain.watch(&[alice().address()]).unwrap();
     grow_busy(&mut branch, &carol(), 2);
     connect(&chain, &branch.blocks);
     assert_eq!(history(&chain, &bob().address()), []);
@@ -205,7 +205,7 @@ fn nobody_else_has_a_history() {
 fn a_limit_keeps_the_newest() {
     let rules = rules();
     let (chain, mut branch) = (chain(&rules), Branch::new(&rules));
-    chain.watch(&[alice().address()], false).unwrap();
+    chain.watch(&[alice().address()]).unwrap();
     grow_busy(&mut branch, &alice(), 5);
     connect(&chain, &branch.blocks);
     let whole = history(&chain, &alice().address());
@@ -220,7 +220,7 @@ fn a_limit_keeps_the_newest() {
 fn a_history_says_which_way_money_went() {
     let rules = rules();
     let (chain, mut branch) = (chain(&rules), Branch::new(&rules));
-    chain.watch(&everybody(), false).unwrap();
+    chain.watch(&everybody()).unwrap();
     let payments =
         vec![branch.pay(&alice(), alice().address(), 5, 0), branch.pay(&bob(), alice().address(), 5, 0)];
     branch.grow(&alice(), payments);

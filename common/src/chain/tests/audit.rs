@@ -1,9 +1,11 @@
 //! An audit finds nothing in a sound store, and whatever was changed in another.
 
 use super::*;
+use crate::address::Address;
+use crate::amount::Amount;
 use crate::chain::{Audit, AuditError};
 use crate::ledger::Account;
-use crate::store::Write;
+use crate::store::{Activity, Write};
 use crate::testing::StandIn;
 
 fn busy_chain() -> (Chain<MemoryStore>, Branch) {
@@ -61,6 +63,31 @@ fn an_account_that_the_blocks_do_not_come_to_is_found() {
 
     let lost = found(|writer, _| writer.put_account(&carol().address(), Account::default()));
     assert!(matches!(lost, AuditError::Account { got, .. } if got == Account::default()));
+}
+
+#[test]
+fn a_history_that_the_blocks_do_not_come_to_is_found() {
+    let of = alice().address();
+    type Change = fn(&mut dyn Write, &Address) -> Result<(), StoreError>;
+    let changes: [Change; 3] = [
+        |writer, of| writer.remove_activity(of, Height::new(2)),
+        |writer, of| {
+            let entry = writer.activity(of, 1)?.remove(0);
+            writer.put_activity(of, &Activity { fee: Amount::from_units(77), ..entry })
+        },
+        |writer, of| {
+            let entry = writer.activity(of, 1)?.remove(0);
+            writer.put_activity(of, &Activity { index: 9, ..entry })
+        },
+    ];
+    for change in changes {
+        let (chain, _) = busy_chain();
+        chain.watch(&[of, carol().address()]).unwrap();
+        chain.audit(&StandIn).expect("the store is sound");
+        chain.store().write(|writer| change(writer, &of)).expect("the store takes the change");
+        let error = chain.audit(&StandIn).expect_err("the history was changed");
+        assert!(matches!(error, AuditError::Activity { address } if address == of), "{error}");
+    }
 }
 
 #[test]

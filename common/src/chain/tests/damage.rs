@@ -2,6 +2,7 @@
 //! truth, and a repair gives back a part of the same chain. All of it happens in other processes: a crash in the
 //! database's own code would show.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,8 +12,8 @@ use super::*;
 use crate::address::Address;
 use crate::chain::{RepairError, Repaired, VerifyError, repair, verify};
 use crate::ledger::Account;
-use crate::store::Activity;
 use crate::store::lmdb::SwapError;
+use crate::store::{Activity, Write};
 use crate::testing::StandIn;
 
 /// How many bytes are changed, one at a time.
@@ -33,11 +34,16 @@ struct Content {
 }
 
 fn content(chain: &Chain<LmdbStore>, branch: &Branch) -> Content {
-    look(chain, |reader| {
+    try_content(chain, branch).expect("the store is sound")
+}
+
+fn try_content(chain: &Chain<LmdbStore>, branch: &Branch) -> Result<Content, StoreError> {
+    let gap = || StoreError::damaged("the best chain has a gap");
+    chain.store().read(|reader| {
         let mut best = Vec::new();
         for height in 1..=reader.tip()?.height.get() {
-            let id = reader.best_at(Height::new(height))?.expect("there are no gaps");
-            best.push((id, reader.encoded_body(&id)?.expect("it has a body").into_owned()));
+            let id = reader.best_at(Height::new(height))?.ok_or_else(gap)?;
+            best.push((id, reader.encoded_body(&id)?.ok_or_else(gap)?.into_owned()));
         }
         let mut accounts = Vec::new();
         reader.for_each_account(&mut |address, account| accounts.push((address, account)))?;
@@ -46,6 +52,22 @@ fn content(chain: &Chain<LmdbStore>, branch: &Branch) -> Content {
         let places = places.collect::<Result<_, StoreError>>()?;
         Ok(Content { best, accounts, activity: reader.activity(&alice().address(), usize::MAX)?, places })
     })
+}
+
+/// A command that does not look as closely as `verify` finds damage, or it does not matter: whatever it is told of the
+/// best chain and the accounts is right.
+fn is_told_no_lie(chain: &Chain<LmdbStore>, branch: &Branch, whole: &[Content; 2]) {
+    if let Ok(found) = try_content(chain, branch) {
+        let is = |whole: &Content| (&whole.best, &whole.accounts) == (&found.best, &found.accounts);
+        assert!(whole.iter().any(is), "a lie is believed");
+    }
+    let states = whole.each_ref().map(|state| BTreeMap::from_iter(state.accounts.iter().copied()));
+    for address in states[0].keys() {
+        if let Ok(got) = chain.store().read(|reader| reader.account(address)) {
+            let is = |state: &BTreeMap<_, _>| state.get(address).copied().unwrap_or_default() == got;
+            assert!(states.iter().any(is), "a lie about {address} is believed: {got:?}");
+        }
+    }
 }
 
 /// Fifty blocks, one of them large, that pay several hundred addresses, and a branch beside them, in as many writes.
@@ -73,7 +95,7 @@ fn branches(rules: &Arc<Rules>) -> (Branch, Branch) {
 /// The file of such a store, what it says, and what it said before its last write.
 fn original(rules: &Arc<Rules>, branch: &Branch, side: &Branch) -> (Vec<u8>, [Content; 2]) {
     let (chain, directory) = durable_chain(rules);
-    chain.watch(&[alice().address()], false).expect("the store is sound");
+    chain.watch(&[alice().address()]).expect("the store is sound");
     let (last, blocks) = branch.blocks.split_last().expect("there are blocks");
     for block in blocks {
         connect(&chain, std::slice::from_ref(block));
@@ -117,15 +139,8 @@ fn survives(
         Err(VerifyError::Damaged(damages)) => assert!(!damages.is_empty()),
         Err(VerifyError::Store(error)) => assert!(matches!(error, StoreError::Newer { .. }), "{error}"),
     }
-    // A command that does not look as closely finds it, or works with it, but does not crash.
     if let Ok(Some(store)) = LmdbStore::open_existing(directory, rules) {
-        let chain = Chain::new(rules.clone(), store);
-        let _ = chain.store().read(|reader| {
-            reader.tip()?;
-            reader.for_each_account(&mut |_, _| ())?;
-            reader.activity(&alice().address(), usize::MAX)?;
-            branch.ids().iter().try_for_each(|id| reader.checked_block(id).map(drop))
-        });
+        is_told_no_lie(&Chain::new(rules.clone(), store), branch, whole);
     }
     let damaged = fs::read(&data).expect("it is there");
     let Repaired { aside, tip, .. } =
@@ -289,4 +304,80 @@ fn in_use() {
     let Ok(directory) = std::env::var(CHILD) else { return };
     let result = repair(Path::new(&directory), &rules(), &[], &StandIn, &mut |_, _| ());
     assert!(matches!(result, Err(RepairError::Swap(SwapError::InUse { .. }))), "{result:?}");
+}
+
+/// One bit in an account made the next honest block break a rule, which condemned it for ever and banned who sent it.
+#[test]
+fn an_honest_block_is_not_condemned_for_a_damaged_account() {
+    let rules = rules();
+    let (chain, directory) = durable_chain(&rules);
+    drop(chain);
+    let file = directory.path().join(DATA_FILE);
+    let sound = fs::read(&file).expect("it is there");
+    let of = alice().address();
+    let place = sound.windows(32).position(|bytes| bytes == of.as_bytes()).expect("alice has an account");
+    let mut branch = Branch::new(&rules);
+    // All that she has, but for a coin and the fee.
+    let payment = branch.pay(&alice(), bob().address(), 998_000_000, 3);
+    branch.grow(&carol(), vec![payment]);
+    for bit in 0..8 * 8 {
+        let mut bytes = sound.clone();
+        bytes[place + 32 + bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &bytes).expect("there is room");
+        let Ok(Some(store)) = LmdbStore::open_existing(directory.path(), &rules) else { continue };
+        let chain = Chain::new(rules.clone(), store);
+        let condemned = match chain.connect(&branch.blocks) {
+            Ok(outcome) => outcome.invalid,
+            Err(ChainError::Store(StoreError::Damaged { .. })) => None,
+            Err(error) => panic!("bit {bit}: {error}"),
+        };
+        assert_eq!(condemned, None, "bit {bit}");
+        assert!(!look(&chain, |reader| reader.is_invalid(&branch.tip())));
+    }
+}
+
+/// Such a parent ended every repair of the store with an error.
+#[test]
+fn what_builds_on_a_block_that_a_repair_condemns_is_left_out_and_what_was_kept_of_it_not_counted() {
+    let rules = rules();
+    // The branch that most work seems to lead to lacks a body; the next one breaks a rule in its first block, which is
+    // noticed when it has more work than what is left of the other, by then one write later.
+    let (mut main, mut side) = (Branch::new(&rules), Branch::new(&rules));
+    grow_idle(&mut main, &carol(), 289);
+    grow_idle(&mut main, &Key::new(77), 1);
+    grow_idle(&mut main, &carol(), 110);
+    let too_early = alice().sign(&rules.network_id(), alice().payment(bob().address(), 5, 7));
+    side.grow_anyway(&alice(), vec![too_early]);
+    grow_idle(&mut side, &alice(), 99);
+    let mut third = side.clone();
+    grow_idle(&mut side, &alice(), 250);
+    grow_idle(&mut third, &bob(), 3);
+
+    let (chain, directory) = durable_chain(&rules);
+    chain.store().write(|writer| put_all(writer, &[&main, &side, &third])).expect("there is room");
+    drop(chain);
+    let data = directory.path().join(DATA_FILE);
+    let mut file = fs::read(&data).expect("the store is closed");
+    let lost = main.blocks[289].encoded_body();
+    while let Some(place) = file.windows(lost.len()).position(|bytes| bytes == lost) {
+        file[place] ^= 1;
+    }
+    fs::write(&data, &file).expect("there is room");
+
+    let repaired =
+        repair(directory.path(), &rules, &[], &StandIn, &mut |_, _| ()).expect("it can be repaired");
+    assert_eq!(repaired.tip.id, main.ids()[288]);
+    assert_eq!((repaired.blocks, repaired.left_out), (289, 111 + 350 + 3));
+}
+
+/// Puts blocks into the tree without a look at the ledger.
+fn put_all(writer: &mut dyn Write, branches: &[&Branch]) -> Result<(), StoreError> {
+    for branch in branches {
+        let mut work = crate::difficulty::Work::ZERO;
+        for block in &branch.blocks {
+            work = work.plus(block.header().header.bits.to_target().work());
+            writer.put_block(block, work)?;
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,17 @@
 //! Locators, and the headers that answer them.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::address::Address;
 use crate::chain::{MAX_HEADERS, MAX_LOCATOR, ancestors_of, headers_after, locator};
 use crate::consensus::Ancestors;
+use crate::hash::TransactionId;
+use crate::ledger::Account;
+use crate::store::{Activity, BlockRecord, Tip, TransactionPlace};
 
 fn idle(rules: &Arc<Rules>, blocks: u64) -> (Chain<MemoryStore>, Branch) {
     let (chain, mut branch) = (chain(rules), Branch::new(rules));
@@ -39,14 +46,72 @@ fn a_locator_is_the_ten_newest_then_doubling_steps_then_genesis() {
 
 #[test]
 fn a_locator_of_the_longest_chain_is_within_its_limit() {
-    // Ten ids, then a step of 2, 4, 8 … until 2^32 heights are spent, then genesis.
-    let (mut height, mut step, mut ids) = (Height::MAX.get() - 9, 1_u64, 10);
-    while height > 0 {
-        step *= 2;
-        height = height.saturating_sub(step);
-        ids += 1;
+    let longest = Tall { tip: Height::MAX, is_whole: true, looks: Cell::new(0) };
+    let ids = locator(&longest).unwrap();
+    assert_eq!(ids.len(), 10 + 31, "ten, then steps of 2, 4, 8 … to genesis");
+    assert!(ids.len() <= MAX_LOCATOR);
+}
+
+#[test]
+fn a_locator_of_a_store_with_nothing_below_its_tip_is_soon_made() {
+    for tip in [1 << 60, u64::MAX].map(Height::new) {
+        let hollow = Tall { tip, is_whole: false, looks: Cell::new(0) };
+        assert_eq!(locator(&hollow).unwrap(), []);
+        assert!(hollow.looks.get() <= 10 + 64, "{}", hollow.looks.get());
     }
-    assert!(ids <= MAX_LOCATOR, "{ids}");
+}
+
+/// A chain that is only as tall as it says.
+struct Tall {
+    tip: Height,
+    /// Whether it has a block for every height, or none at all.
+    is_whole: bool,
+    looks: Cell<u32>,
+}
+
+impl Read for Tall {
+    fn tip(&self) -> Result<Tip, StoreError> {
+        let genesis = Tip::from(&BlockRecord::genesis(&rules()));
+        Ok(Tip { height: self.tip, ..genesis })
+    }
+
+    fn best_at(&self, _: Height) -> Result<Option<BlockId>, StoreError> {
+        self.looks.set(self.looks.get() + 1);
+        assert!(self.looks.get() < 1_000, "it would look for ever");
+        Ok(self.is_whole.then_some(BlockId::ZERO))
+    }
+
+    fn record(&self, _: &BlockId) -> Result<Option<BlockRecord>, StoreError> {
+        unreachable!()
+    }
+
+    fn encoded_body(&self, _: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
+        unreachable!()
+    }
+
+    fn account(&self, _: &Address) -> Result<Account, StoreError> {
+        unreachable!()
+    }
+
+    fn find_transaction(&self, _: &TransactionId) -> Result<Option<TransactionPlace>, StoreError> {
+        unreachable!()
+    }
+
+    fn is_invalid(&self, _: &BlockId) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+
+    fn watched(&self) -> Result<Vec<Address>, StoreError> {
+        unreachable!()
+    }
+
+    fn activity(&self, _: &Address, _: usize) -> Result<Vec<Activity>, StoreError> {
+        unreachable!()
+    }
+
+    fn for_each_account(&self, _: &mut dyn FnMut(Address, Account)) -> Result<(), StoreError> {
+        unreachable!()
+    }
 }
 
 #[test]

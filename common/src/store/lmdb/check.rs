@@ -8,7 +8,7 @@ use heed::{RoTxn, WithoutTls};
 use super::super::{Read, StoreError, TableCounts};
 use super::index::Index;
 use super::tables::{
-    FORMAT_KEY, MAGIC_KEY, NETWORK_KEY, TIP_KEY, Table, block_entry, block_id_start, exactly, sequence_key,
+    FORMAT_KEY, MAGIC_KEY, NETWORK_KEY, TIP_KEY, block_entry, block_id_start, exactly, sequence_key,
     transaction_entry,
 };
 use super::transaction::Transaction;
@@ -19,8 +19,9 @@ use crate::hash::{BlockId, TransactionId};
 use crate::merkle;
 use crate::time::Height;
 
-/// The most sentences that are of use to anybody.
+/// The most sentences that are of use to anybody. After them one more says that there are others.
 const MOST_DAMAGES: usize = 20;
+const AND_MORE: &str = "and more is damaged";
 
 impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
     /// See [`Read::check_tables`].
@@ -44,8 +45,10 @@ struct Check<'t, 's, Txn> {
 
 impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
     fn damaged(&mut self, what: impl Into<String>) {
-        if self.damages.len() < MOST_DAMAGES {
-            self.damages.push(what.into());
+        match self.damages.len() {
+            0..MOST_DAMAGES => self.damages.push(what.into()),
+            MOST_DAMAGES => self.damages.push(AND_MORE.to_owned()),
+            _ => {}
         }
     }
 
@@ -110,18 +113,20 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
             return damaged("has no parent in the store");
         };
         if header.height != parent.height().next() {
-            return damaged("has not the height after its parent's");
+            return damaged("has a height that is not its parent's plus one");
         }
         if record.work != parent.work.plus(header.bits.to_target().work()) {
-            return damaged("has not the work that it and its parents come to");
+            return damaged("has a work that is not its parent's plus its own");
         }
         if !header.bits.to_target().is_met_by(&id) {
             return damaged("has no proof of work");
         }
-        let Some(body) = body.and_then(|sealed| unseal(&id, sealed)) else {
+        let Some(body) = body.and_then(|sealed| unseal(id.as_bytes(), sealed)) else {
             return damaged("has a body that does not match its checksum");
         };
-        let Ok(body) = EncodedBody::decode(body.to_vec()) else { return damaged("has a body that is none") };
+        let Ok(body) = EncodedBody::decode(body.to_vec()) else {
+            return damaged("has a body that does not decode");
+        };
         let leaves = body.leaves();
         if merkle::root(&leaves) != header.merkle_root {
             return damaged("has a body that is not the one that its header commits to");
@@ -171,18 +176,17 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
     /// Addresses and ids are as long as they are, and activity is of addresses that are watched.
     fn addresses(&mut self) -> Result<(), StoreError> {
         let (txn, tables) = (self.of.txn(), self.of.tables());
-        let mut ids = |table: Table, what: &str| {
+        for (table, what) in
+            [(tables.invalid, "an invalid block's id"), (tables.watched, "a watched address")]
+        {
             for entry in table.iter(txn)? {
                 let (key, value) = entry?;
                 exactly::<{ size_of::<BlockId>() }>(key, what)?;
-                if !value.is_empty() && self.damages.len() < MOST_DAMAGES {
-                    self.damages.push(format!("{what} has a value"));
+                if !value.is_empty() {
+                    self.damaged(format!("{what} has a value"));
                 }
             }
-            Ok::<_, StoreError>(())
-        };
-        ids(tables.invalid, "an invalid block's id")?;
-        ids(tables.watched, "a watched address")?;
+        }
         let watched = self.of.watched()?;
         for entry in tables.activity.iter(txn)? {
             let (key, _) = entry?;

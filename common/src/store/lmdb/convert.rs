@@ -4,6 +4,9 @@
 //! become runs ([`super::index`]), a slice at a time. Its table of the best chain named ids, which become
 //! sequence numbers. Its records and accounts have all of their zeros ([`super::values`]) and stay as they are.
 //!
+//! Formats 1 and 2 kept the best chain, accounts and activity without checksums, in tables of other names: so no bit
+//! that is flipped in the number of the format makes one format pass for another.
+//!
 //! It is all one write: a process that is killed meanwhile leaves the old store. A million transactions take a
 //! second or two.
 
@@ -17,27 +20,47 @@ use super::index::LARGEST_RUN;
 use super::tables::{
     self, BlockEntry, FORMAT, FORMAT_KEY, Table, TransactionEntry, block_entry, transaction_entry,
 };
+use super::values::seal;
 use crate::hash::{BlockId, TransactionId};
 
-/// The indexes of format 1. Their tables are left behind empty.
-///
-/// By block id: the sequence number, of eight bytes.
-pub(super) const BLOCKS_1: &str = "block_index";
-/// By transaction id, sequence number of eight bytes, and index: nothing.
-pub(super) const TRANSACTIONS_1: &str = "transactions";
+// The tables of older formats are left behind empty.
 
-/// Converts a store of format 1. Does nothing when another process was faster.
-pub(super) fn from_format_1(environment: &Environment) -> Result<(), StoreError> {
+/// Of format 1, by block id: the sequence number, of eight bytes.
+pub(super) const BLOCKS_1: &str = "block_index";
+/// Of format 1, by transaction id, sequence number of eight bytes, and index: nothing.
+pub(super) const TRANSACTIONS_1: &str = "transactions";
+/// By height: the block's sequence number; in format 1 its id.
+pub(super) const BEST_2: &str = "best";
+/// What is the `ledger` now, without checksums.
+pub(super) const ACCOUNTS_2: &str = "accounts";
+/// What is the `history` now, without checksums.
+pub(super) const ACTIVITY_2: &str = "activity";
+
+/// Converts a store of format 1 or 2. Does nothing when another process was faster.
+pub(super) fn to_present_format(environment: &Environment) -> Result<(), StoreError> {
     tables::in_one_write(environment, |opener, txn| {
-        let [meta, blocks, _, _, best, _, transactions, ..] = tables::create_each(opener, txn)?;
-        if meta.get(txn, FORMAT_KEY)? != Some(&1_u32.to_be_bytes()) {
-            return Ok(CommitOrAbort::Abort(()));
+        let [meta, blocks, _, _, best, accounts, transactions, _, _, activity] =
+            tables::create_each(opener, txn)?;
+        let mut old = |name| opener.create_database(txn, Some(name));
+        let (best_2, accounts_2, activity_2) = (old(BEST_2)?, old(ACCOUNTS_2)?, old(ACTIVITY_2)?);
+        let (blocks_1, transactions_1) = (old(BLOCKS_1)?, old(TRANSACTIONS_1)?);
+        let format = meta.get(txn, FORMAT_KEY)?.and_then(|format| format.try_into().ok());
+        match format.map(u32::from_be_bytes) {
+            Some(1) => {
+                into_sequence_numbers(txn, best_2, blocks_1)?;
+                into_runs(txn, blocks_1, blocks, block)?;
+                into_runs(txn, transactions_1, transactions, transaction)?;
+            }
+            Some(2) => {}
+            _ => return Ok(CommitOrAbort::Abort(())),
         }
-        let blocks_1 = opener.create_database(txn, Some(BLOCKS_1))?;
-        let transactions_1 = opener.create_database(txn, Some(TRANSACTIONS_1))?;
-        into_sequence_numbers(txn, best, blocks_1)?;
-        into_runs(txn, blocks_1, blocks, block)?;
-        into_runs(txn, transactions_1, transactions, transaction)?;
+        if best_2.is_empty(txn)? {
+            // Every store has at least genesis there.
+            return Err(damaged());
+        }
+        into_sealed(txn, best_2, best)?;
+        into_sealed(txn, accounts_2, accounts)?;
+        into_sealed(txn, activity_2, activity)?;
         meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
         Ok(CommitOrAbort::Commit(()))
     })
@@ -80,6 +103,19 @@ fn into_sequence_numbers(txn: &mut RwTxn, best: Table, blocks: Table) -> heed::R
     Ok(())
 }
 
+/// Moves entries to a table in which the value of each is sealed with its key.
+fn into_sealed(txn: &mut RwTxn, entries: Table, sealed: Table) -> heed::Result<()> {
+    sealed.clear(txn)?;
+    // Before every key of an entry, which is longer. LMDB looks for no empty one.
+    let mut last = vec![0];
+    while let Some((key, value)) = entries.get_greater_than(txn, &last)? {
+        let value = seal(key, value);
+        last = key.to_vec();
+        sealed.put_with_flags(txn, PutFlags::APPEND, &last, &value)?;
+    }
+    entries.clear(txn)
+}
+
 /// Moves entries from a table that holds them one by one to one of runs.
 fn into_runs<const N: usize>(
     txn: &mut RwTxn,
@@ -87,7 +123,6 @@ fn into_runs<const N: usize>(
     runs: Table,
     convert: impl Fn(&[u8], &[u8]) -> Option<[u8; N]>,
 ) -> heed::Result<()> {
-    // Before every key of an entry, which is longer. LMDB looks for no empty one.
     let mut last = vec![0];
     for number in 0_u32.. {
         let after = (Bound::Excluded(&last[..]), Bound::Unbounded);

@@ -12,6 +12,7 @@ use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use super::super::StoreError;
 use super::half_made;
 use super::pages::{self, Meta, PageError};
+use super::swap;
 use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
 use crate::files::{self, Space};
 
@@ -53,9 +54,14 @@ pub(super) struct WriteGuard<'e> {
     _turn: MutexGuard<'e, ()>,
 }
 
-/// Whether the directory holds a database of any kind. A file in which nothing is yet is none.
-pub(super) fn exists(directory: &Path) -> bool {
-    directory.join(DATA_FILE).metadata().is_ok_and(|metadata| metadata.len() > 0)
+/// Whether the directory holds a database of any kind. A file in which nothing is yet is none; where the system does
+/// not let anybody look, nothing can be said.
+pub(super) fn exists(directory: &Path) -> Result<bool, StoreError> {
+    match directory.join(DATA_FILE).metadata() {
+        Ok(metadata) => Ok(metadata.len() > 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(failed("look for the chain in", directory, source)),
+    }
 }
 
 /// The one path that all names of this directory lead to.
@@ -70,7 +76,7 @@ const INPUT_OUTPUT_ERROR: i32 = 5;
 /// With no more room than this a disk is full: some file systems keep the last blocks to themselves.
 const FULL_BYTES: u64 = 64 << 10;
 
-fn failed(action: &'static str, directory: &Path, source: io::Error) -> StoreError {
+pub(super) fn failed(action: &'static str, directory: &Path, source: io::Error) -> StoreError {
     let full = || Space::of(directory).is_some_and(|space| space.free < FULL_BYTES);
     let source = match source.raw_os_error() {
         Some(SHORT_WRITE) if full() => io::ErrorKind::StorageFull.into(),
@@ -100,8 +106,9 @@ impl Environment {
     ///
     /// What LMDB would stumble over is found before it does ([`pages`]).
     pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
-        half_made::clear(directory).map_err(|source| failed("make the chain anew in", directory, source))?;
-        let new = !exists(directory);
+        let turn = swap::turn(directory)?;
+        half_made::clear(directory)?;
+        let new = !exists(directory)?;
         if !new {
             metas(&mut open_data(directory)?, directory)?;
         }
@@ -126,6 +133,8 @@ impl Environment {
                 Ok(env) => break env,
             }
         };
+        // From here on LMDB's own lock says that it is in use.
+        drop(turn);
         if new {
             // LMDB flushes what it writes into the file, but not the file's name.
             files::flush_directory_of(&directory.join(DATA_FILE))?;

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::environment::DATA_FILE;
+use super::super::StoreError;
+use super::environment::{self, DATA_FILE};
 use super::salvage::Salvage;
 use super::swap::{self, SwapError};
 use crate::time::Height;
@@ -22,21 +23,26 @@ const SECTOR_BYTES: u64 = 512;
 const LARGEST_BYTES: u64 = 1 << 20;
 
 /// Makes the file of the store in a directory empty if it never held a block, so that it is made anew. A store that
-/// somebody has open is left alone: it may be being made just now.
-pub(super) fn clear(directory: &Path) -> io::Result<()> {
+/// somebody has open is left alone: it may be being made just now. For who holds its [`swap::turn`].
+pub(super) fn clear(directory: &Path) -> Result<(), StoreError> {
+    let failed = |source| environment::failed("make the chain anew in", directory, source);
     let path = directory.join(DATA_FILE);
-    if !looks_half_made(&path)? {
+    if !looks_half_made(&path).map_err(failed)? {
         return Ok(());
     }
     let _lock = match swap::lock(directory) {
         Ok(lock) => lock,
         Err(SwapError::InUse { .. } | SwapError::Changed { .. }) => return Ok(()),
-        Err(SwapError::Files(error)) => return Err(io::Error::other(error)),
+        Err(SwapError::Files(error)) => return Err(error.into()),
     };
+    clear_unless_it_holds_blocks(directory, &path).map_err(failed)
+}
+
+fn clear_unless_it_holds_blocks(directory: &Path, path: &Path) -> io::Result<()> {
     // Somebody may have made it meanwhile. And where blocks are, the meta pages were lost later: that is damage, which
     // a repair mends.
-    let holds_blocks = |salvage: Salvage| salvage.records().any(|(_, it)| it.height() > Height::GENESIS);
-    if looks_half_made(&path)? && !Salvage::scan(directory)?.is_some_and(holds_blocks) {
+    let holds_blocks = |salvage: Salvage| salvage.headers().iter().any(|it| it.height > Height::GENESIS);
+    if looks_half_made(path)? && !Salvage::scan(directory)?.is_some_and(holds_blocks) {
         File::options().write(true).open(path)?.set_len(0)?;
     }
     Ok(())
@@ -74,7 +80,7 @@ mod tests {
     use super::*;
     use crate::chain::Chain;
     use crate::rules::Rules;
-    use crate::store::{Store, StoreError};
+    use crate::store::Store;
     use crate::testing::{Branch, Key, easy_rules};
 
     /// What is opened where `data.mdb` has these bytes; gives the height.
@@ -121,6 +127,19 @@ mod tests {
             assert!(fs::read(&file).unwrap() == bytes);
         }
         clear(&directory.path().join("missing")).unwrap();
+    }
+
+    /// The system's word was lost on the way, and with it the exit code that says that the disk failed.
+    #[test]
+    fn why_a_half_made_database_cannot_be_made_anew_is_what_the_system_says() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("data.mdb"), [0; PAGE_BYTES]).unwrap();
+        // Nobody can open a directory for writing.
+        fs::create_dir(directory.path().join("lock.mdb")).unwrap();
+        let error = clear(directory.path()).unwrap_err();
+        let StoreError::Io { path, source, .. } = &error else { panic!("{error}") };
+        assert!(path.ends_with("lock.mdb"), "{error}");
+        assert_eq!(source.kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

@@ -11,12 +11,14 @@
 //! - `pages` checks the structure of a file before LMDB follows it, `check` whether the tables agree; `salvage` finds
 //!   blocks in a file that is damaged, `swap` puts a rebuilt one into its place.
 //!
-//! LMDB's pages have no checksums. What they hold proves itself: headers and bodies have a checksum each, which is
-//! verified whenever one is read, so that a damaged block is never served or applied; a header's id and a body's
+//! LMDB's pages have no checksums. What they hold proves itself: headers, bodies, accounts, the best chain and the
+//! history have a checksum each, which is verified whenever one is read, so that a damaged block is never served or
+//! applied, and no honest block is taken for invalid because of a damaged account; a header's id and a body's
 //! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
 //! opened, unless it is large and a command only wants to look something up: then it is checked before the first write,
 //! if there is one. A file that is too short always is.
-//! Indexes and accounts are checked by replaying the blocks ([`crate::chain::verify`]). What a disk does to pages
+//! That indexes, accounts and history are what the blocks come to is checked by replaying these
+//! ([`crate::chain::verify`]). What a disk does to pages
 //! while they are in use nobody can check: the system ends a program whose map it cannot read.
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
@@ -89,23 +91,23 @@ impl LmdbStore {
         Self::open_with_map_size(directory, rules, FIRST_MAP_BYTES)
     }
 
-    /// Opens the store in this directory; `None`, and nothing is created, where there is none. Fails like
-    /// [`LmdbStore::open`]. The pages of a large store are checked when something is first written to it, not before.
+    /// Opens the store in this directory; `None` where there is none, and then none is made, though a file that a power
+    /// cut left half made is made empty. Fails like [`LmdbStore::open`]. The pages of a large store are checked when something is first written to it, not before.
     pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
-        if !environment::exists(directory) {
+        if !environment::exists(directory)? {
             return Ok(None);
         }
         Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
     }
 
-    /// Whether the directory holds a database of any kind.
-    pub fn exists(directory: &Path) -> bool {
+    /// Whether the directory holds a database of any kind. Fails where that cannot be looked at.
+    pub fn exists(directory: &Path) -> Result<bool, StoreError> {
         environment::exists(directory)
     }
 
     /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
     pub fn open_checked(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
-        if !environment::exists(directory) {
+        if !environment::exists(directory)? {
             return Ok(None);
         }
         Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::Always)
@@ -150,7 +152,7 @@ impl LmdbStore {
         let tables = loop {
             match Tables::open(&environment, rules)? {
                 Found::Store(tables) => break tables,
-                Found::Format1 => convert::from_format_1(&environment)?,
+                Found::Older => convert::to_present_format(&environment)?,
                 Found::Nothing if create.is_some() => Tables::create(&environment, rules)?,
                 Found::Nothing => return Ok(None),
             }

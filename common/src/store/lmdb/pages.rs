@@ -30,7 +30,7 @@ const MAX_KEY_BYTES: usize = 511;
 /// The most levels of a tree: as many as LMDB's cursors have room for.
 const MAX_DEPTH: u16 = 32;
 /// The page sizes that LMDB can have.
-const PAGE_BYTES: std::ops::RangeInclusive<u32> = 512..=32_768;
+const PAGE_SIZES: [u32; 7] = [512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768];
 /// The page size to assume of a file whose meta pages do not tell.
 pub(super) const USUAL_PAGE_BYTES: usize = 4_096;
 
@@ -152,7 +152,7 @@ impl Meta {
             return wrong(page, "it is no meta page");
         }
         let page_bytes = u32_at(bytes, 40);
-        if !page_bytes.is_power_of_two() || !PAGE_BYTES.contains(&page_bytes) {
+        if !PAGE_SIZES.contains(&page_bytes) {
             return wrong(page, "no database has pages of this size");
         }
         let (free, main) = (Tree::read(&bytes[40..]), Tree::read(&bytes[40 + TREE_BYTES..]));
@@ -186,8 +186,10 @@ impl Meta {
 pub(super) fn metas(file: &mut (impl Read + Seek)) -> Result<[Meta; 2], PageError> {
     let first = match read_at(file, 0).and_then(|bytes| Meta::read(0, &bytes)) {
         Err(PageError::NoDatabase) => {
-            let second = read_at(file, USUAL_PAGE_BYTES as u64).and_then(|bytes| Meta::read(1, &bytes));
-            return if second.is_ok() { wrong(0, "it is no meta page") } else { Err(PageError::NoDatabase) };
+            return match second_alone(file) {
+                Some(_) => wrong(0, "it is no meta page"),
+                None => Err(PageError::NoDatabase),
+            };
         }
         first => first?,
     };
@@ -208,10 +210,17 @@ pub(super) fn metas(file: &mut (impl Read + Seek)) -> Result<[Meta; 2], PageErro
 
 /// The page size of a file, by whichever of its meta pages tells; [`USUAL_PAGE_BYTES`] if none does.
 pub(super) fn page_bytes(file: &mut (impl Read + Seek)) -> usize {
-    let meta = |page, bytes: Result<[u8; META_BYTES], PageError>| Meta::read(page, &bytes?);
-    let first = meta(0, read_at(file, 0));
-    let second = first.or_else(|_| meta(1, read_at(file, USUAL_PAGE_BYTES as u64)));
-    second.map_or(USUAL_PAGE_BYTES, |meta| meta.page_bytes)
+    let first = read_at(file, 0).and_then(|bytes| Meta::read(0, &bytes));
+    first.ok().or_else(|| second_alone(file)).map_or(USUAL_PAGE_BYTES, |meta| meta.page_bytes)
+}
+
+/// The second meta page of a file whose first does not tell where it begins: one page after that, however long a page
+/// is here.
+fn second_alone(file: &mut (impl Read + Seek)) -> Option<Meta> {
+    PAGE_SIZES.into_iter().find_map(|page_bytes| {
+        let second = read_at(file, page_bytes.into()).and_then(|bytes| Meta::read(1, &bytes)).ok()?;
+        (second.page_bytes == page_bytes as usize).then_some(second)
+    })
 }
 
 fn read_at<const N: usize>(file: &mut (impl Read + Seek), offset: u64) -> Result<[u8; N], PageError> {
@@ -517,7 +526,7 @@ pub(super) struct Node<'a> {
     /// In a branch: the page that it leads to.
     child: u64,
     /// Where it begins in the page, and where the next may.
-    place: (usize, usize),
+    pub(super) place: (usize, usize),
 }
 
 impl<'a> Node<'a> {
@@ -586,7 +595,8 @@ fn pointers(bytes: &[u8], lower: usize) -> impl Iterator<Item = usize> {
     (HEADER_BYTES..lower).step_by(2).map(|at| usize::from(u16_at(bytes, at)))
 }
 
-/// Whatever nodes can be made out in a page that may be damaged, or no leaf at all: for who checks their values.
+/// Whatever nodes can be made out in a page that may be damaged, or no leaf at all, in the order of their places, and
+/// perhaps overlapping: for who checks their values.
 pub(super) fn possible_nodes(bytes: &[u8]) -> Vec<Node<'_>> {
     let lower = usize::from(u16_at(bytes, 12)).min(bytes.len() & !1);
     let mut places: Vec<_> = pointers(bytes, lower).collect();

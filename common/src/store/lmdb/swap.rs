@@ -17,6 +17,8 @@ use crate::files::{self, FileLock, FilesError};
 const NEW: &str = "repaired";
 /// Held by whoever repairs the store, for as long as that takes.
 const REPAIR_LOCK_FILE: &str = "repair.lock";
+/// Held by whoever opens a store, and whoever has to know that nobody does, for moments.
+const OPENING_LOCK_FILE: &str = "opening.lock";
 /// LMDB's lock file. Whoever has the database open has a lock on it.
 #[cfg(target_os = "linux")]
 const LOCK_FILE: &str = "lock.mdb";
@@ -53,7 +55,10 @@ pub struct Swap {
 impl Swap {
     /// Prepares for a new store beside the one in this directory, which nobody may have open.
     pub fn begin(directory: &Path) -> Result<Self, SwapError> {
-        drop(lock(directory)?);
+        {
+            let _turn = turn(directory)?;
+            drop(lock(directory)?);
+        }
         let repairing = FileLock::try_acquire(&directory.join(REPAIR_LOCK_FILE))?;
         let repairing = repairing.ok_or_else(|| SwapError::InUse { path: directory.to_owned() })?;
         let swap = Self { directory: directory.to_owned(), old: like(directory)?, _repairing: repairing };
@@ -73,7 +78,10 @@ impl Swap {
     /// Puts the new store, which is closed, into the place of the old one, and gives the name that this has now.
     pub fn finish(self) -> Result<PathBuf, SwapError> {
         let Self { directory, old, .. } = &self;
-        // Whoever opens the store from now on waits until this is dropped, and then finds the new one.
+        // Whoever opens the store from now on waits until this is dropped, and then finds the new one. LMDB's own lock,
+        // which says that nobody has it open, must not be what he waits at: he would take the lock file for that of a
+        // database in use, and what it says of the old one for true of the new one.
+        let _turn = turn(directory)?;
         let _lock = lock(directory)?;
         if like(directory)? != *old {
             return Err(SwapError::Changed { path: directory.clone() });
@@ -107,8 +115,14 @@ fn like(directory: &Path) -> Result<(u64, SystemTime), FilesError> {
     looked.map_err(|error| io_error("look at", &data, error))
 }
 
-/// Keeps others from opening the store in a directory; fails when somebody has. This process must not have it open:
-/// a process has such locks as a whole, and loses them with the first file that it closes.
+/// Keeps others from beginning to open the store in a directory, or to replace it; waits while somebody does.
+pub(super) fn turn(directory: &Path) -> Result<FileLock, FilesError> {
+    FileLock::acquire(&directory.join(OPENING_LOCK_FILE))
+}
+
+/// Keeps others from having the store in a directory open; fails when somebody has. Only for who holds its [`turn`].
+/// This process must not have it open: a process has such locks as a whole, and loses them with the first file that it
+/// closes.
 #[cfg(target_os = "linux")]
 pub(super) fn lock(directory: &Path) -> Result<File, SwapError> {
     use rustix::fs::{FlockOperation, fcntl_lock};

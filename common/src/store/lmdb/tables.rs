@@ -11,12 +11,16 @@
 //! | `block_runs` | number of a run | start of a block id, sequence number; many of them, sorted ([`Index`]) |
 //! | `records` | sequence number | checksum, header, seal, work ([`encode_record`]) |
 //! | `bodies` | sequence number | checksum, encoded body; none for genesis |
-//! | `best` | height | the sequence number of the block in the best chain |
-//! | `accounts` | address | balance, nonce ([`encode_account`]) |
+//! | `best_chain` | height | checksum, the sequence number of the block in the best chain |
+//! | `ledger` | address | checksum, balance, nonce ([`SealedAccount`]) |
 //! | `transaction_runs` | number of a run | transaction id, sequence number, index; many of them, sorted |
 //! | `invalid` | block id | nothing |
 //! | `watched` | address | nothing |
-//! | `activity` | address, height, index | encoded [`Activity`](super::super::Activity) |
+//! | `history` | address, height, index | checksum, encoded [`Activity`](super::super::Activity) |
+//!
+//! A checksum is over the value and what it belongs to: of a block its id, of anything else the key. So no bit of
+//! either can change unnoticed ([`values`](super::values)). The entries of the two indexes have none: where one leads
+//! there is a header, which says itself whether it is the one.
 //!
 //! The entries of `transaction_runs` are made when a block is put and stay whatever becomes of it: whether
 //! they count is looked up in `best`.
@@ -29,7 +33,7 @@ use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls}
 use super::super::{BlockRecord, StoreError};
 use super::environment::Environment;
 use super::index::Index;
-use super::values::{encode_account, encode_record, seal};
+use super::values::{SealedAccount, encode_record, seal, seal_sequence};
 use crate::address::Address;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
@@ -37,7 +41,7 @@ use crate::rules::Rules;
 use crate::time::Height;
 
 /// The version of everything here. A change of it needs a new number, and a way to read the old ones.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 const MAGIC: &[u8] = b"farthing store";
 
 /// The names in `meta`.
@@ -53,7 +57,7 @@ pub(super) const BLOCK_ID_START: usize = 8;
 /// How many tables there are.
 pub(super) const TABLE_COUNT: usize = 10;
 /// How many older formats had that are none any more.
-pub(super) const OLD_TABLE_COUNT: usize = 2;
+pub(super) const OLD_TABLE_COUNT: usize = 5;
 
 /// A table of bytes by bytes.
 pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
@@ -154,12 +158,12 @@ fn each<'e, E>(
         open("block_runs")?,
         open("records")?,
         open("bodies")?,
-        open("best")?,
-        open("accounts")?,
+        open("best_chain")?,
+        open("ledger")?,
         open("transaction_runs")?,
         open("invalid")?,
         open("watched")?,
-        open("activity")?,
+        open("history")?,
     ])
 }
 
@@ -167,8 +171,8 @@ fn each<'e, E>(
 pub(super) enum Found {
     /// Nothing.
     Nothing,
-    /// A store of the network in format 1.
-    Format1,
+    /// A store of the network in an older format.
+    Older,
     /// A store of the network in the present format.
     Store(Tables),
 }
@@ -202,7 +206,7 @@ impl Tables {
             same_network(path, network, rules.network_id())?;
             match got {
                 FORMAT => (),
-                1 => return Ok(CommitOrAbort::Abort(Found::Format1)),
+                1 | 2 => return Ok(CommitOrAbort::Abort(Found::Older)),
                 _ => return Err(StoreError::damaged(format!("no store has format {got}"))),
             }
             each(|name| {
@@ -270,10 +274,11 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::
     meta.put(txn, NETWORK_KEY, rules.network_id().as_bytes())?;
     meta.put(txn, TIP_KEY, id.as_bytes())?;
     block_index.put(txn, &0_u32.to_be_bytes(), &block_entry(&id, 0))?;
-    records.put(txn, &sequence_key(0), &seal(&id, &encode_record(&genesis)))?;
-    best.put(txn, &0_u32.to_be_bytes(), &0_u32.to_be_bytes())?;
+    records.put(txn, &sequence_key(0), &seal(id.as_bytes(), &encode_record(&genesis)))?;
+    best.put(txn, &[0; 4], &seal_sequence(&[0; 4], 0))?;
     for (address, balance) in rules.alloc.iter().filter(|(_, balance)| !balance.is_zero()) {
-        accounts.put(txn, address.as_bytes(), &encode_account(&Account { balance: *balance, nonce: 0 }))?;
+        let sealed = SealedAccount::new(address, &Account { balance: *balance, nonce: 0 });
+        accounts.put(txn, address.as_bytes(), sealed.as_bytes())?;
     }
     Ok(())
 }

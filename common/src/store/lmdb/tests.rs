@@ -119,6 +119,23 @@ fn only_the_owner_can_look_into_a_new_store() {
     assert_eq!(mode(&directory.join("data.mdb")), 0o600);
 }
 
+/// An unreadable directory was taken for one without a store, and `verify` said that there is no chain.
+#[test]
+fn a_store_that_cannot_be_looked_for_is_not_said_to_be_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    for opened in [
+        LmdbStore::open_existing(&file, &rules()).map(drop),
+        LmdbStore::open_checked(&file, &rules()).map(drop),
+        LmdbStore::exists(&file).map(drop),
+    ] {
+        let error = opened.expect_err("a file holds no store, nor none");
+        assert!(matches!(&error, StoreError::Io { path, .. } if path.ends_with("file")), "{error}");
+    }
+    assert!(!LmdbStore::exists(&directory.path().join("missing")).unwrap());
+}
+
 #[test]
 fn a_path_that_cannot_be_a_directory_is_named() {
     let directory = tempfile::tempdir().unwrap();
@@ -167,14 +184,14 @@ fn a_database_of_another_program_is_foreign() {
     assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
 }
 
-/// Makes a store what version 0.1.0 of the program would have made of the same blocks.
-fn make_format_1(directory: &Path) {
+/// Makes a store what an older version of the program would have made of the same blocks.
+fn make_older(directory: &Path, format: u32) {
     // SAFETY: nobody else uses the files.
     let env = unsafe { EnvOpenOptions::new().max_dbs(16).open(directory) }.unwrap();
     let converted = env.create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
-        let [meta, block_runs, records, best, accounts, transaction_runs] =
-            ["meta", "block_runs", "records", "best", "accounts", "transaction_runs"]
-                .map(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)).unwrap().unwrap());
+        let now = ["meta", "block_runs", "records", "best_chain", "ledger", "transaction_runs", "history"];
+        let [meta, block_runs, records, best, accounts, transaction_runs, activity] =
+            now.map(|name| opener.open_database::<Bytes, Bytes>(txn, Some(name)).unwrap().unwrap());
         let all = |txn: &heed::RwTxn, table: Table| -> Vec<(Vec<u8>, Vec<u8>)> {
             table
                 .iter(txn)
@@ -183,14 +200,26 @@ fn make_format_1(directory: &Path) {
                 .map(|(key, value)| (key.to_vec(), value.to_vec()))
                 .collect()
         };
+        let old = [convert::BEST_2, convert::ACCOUNTS_2, convert::ACTIVITY_2];
+        let old = old.map(|name| opener.create_database::<Bytes, Bytes>(txn, Some(name)).unwrap());
+        for (table, old) in [best, accounts, activity].into_iter().zip(old) {
+            for (key, value) in all(txn, table) {
+                old.put(txn, &key, &value[values::CHECKSUM_BYTES..])?;
+            }
+            table.clear(txn)?;
+        }
+        meta.put(txn, FORMAT_KEY, &format.to_be_bytes())?;
+        if format == 2 {
+            return Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()));
+        }
         let blocks = opener.create_database::<Bytes, Bytes>(txn, Some(convert::BLOCKS_1))?;
         let transactions = opener.create_database::<Bytes, Bytes>(txn, Some(convert::TRANSACTIONS_1))?;
-
+        let [best, accounts, _] = old;
         let mut ids = Vec::new();
         for (sequence, sealed) in all(txn, records) {
             let record = values::decode_record(&sealed[values::CHECKSUM_BYTES..]).unwrap();
             let long = [encode(&record.header), record.work.to_be_bytes().to_vec()].concat();
-            records.put(txn, &sequence, &values::seal(&record.id(), &long))?;
+            records.put(txn, &sequence, &values::seal(record.id().as_bytes(), &long))?;
             blocks.put(txn, record.id().as_bytes(), &sequence)?;
             ids.push(record.id());
         }
@@ -206,16 +235,15 @@ fn make_format_1(directory: &Path) {
         }
         transaction_runs.clear(txn)?;
         block_runs.clear(txn)?;
-        meta.put(txn, FORMAT_KEY, &1_u32.to_be_bytes())?;
-        Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()))
+        Ok(heed::CommitOrAbort::Commit(()))
     });
     converted.unwrap();
     env.prepare_for_closing().wait();
 }
 
 #[test]
-fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
-    for create in [false, true] {
+fn a_store_of_an_older_format_is_converted_when_it_is_opened_and_goes_on() {
+    for (format, create) in [(1, false), (1, true), (2, false), (2, true)] {
         let directory = tempfile::tempdir().unwrap();
         let (mut blocks, mut tip) = (Vec::new(), genesis());
         let store = LmdbStore::open(directory.path(), &rules()).unwrap();
@@ -224,6 +252,10 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         let rival_work = crate::testing::people::record(&tip, &rival).work;
         write(&store, |writer| {
             writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+            writer.watch(&address(1))?;
+            for (_, entry) in super::super::entries(&rival, &[address(MANY)]) {
+                writer.put_activity(&address(1), &entry)?;
+            }
             writer.put_block(&rival, rival_work)
         });
         for miner in 0..MANY {
@@ -233,7 +265,7 @@ fn a_store_of_format_1_is_converted_when_it_is_opened_and_goes_on() {
         blocks.push(rival);
         let before = read(&store, |reader| Ok(everything(reader, &blocks)));
         drop(store);
-        make_format_1(directory.path());
+        make_older(directory.path(), format);
         let other = Rules { name: "other".to_owned(), ..rules() };
         assert!(matches!(refusal(directory.path(), &other), StoreError::OtherNetwork { .. }));
         let store = if create {
@@ -265,7 +297,7 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
         tables.meta.put(txn, FORMAT_KEY, &newer).unwrap();
     });
     let error = refusal(directory.path(), &other);
-    assert!(matches!(error, StoreError::Newer { got: 3, known: 2, .. }), "{error}");
+    assert!(matches!(error, StoreError::Newer { got: 4, known: 3, .. }), "{error}");
 
     let directory = tempfile::tempdir().unwrap();
     tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
@@ -405,7 +437,7 @@ fn a_tip_that_is_not_in_the_best_chain_is_damage_to_who_begins_to_watch() {
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
     connect(&store, &genesis(), &block(&rules(), &genesis(), 1, vec![]));
     tamper(&store, |tables, txn| assert!(tables.best.delete(txn, &1_u32.to_be_bytes()).unwrap()));
-    let watched = super::super::watch(&store, &rules(), &[address(1)], false);
+    let watched = super::super::watch(&store, &rules(), &[address(1)]);
     assert!(matches!(watched, Err(StoreError::Damaged { .. })));
 }
 
@@ -458,6 +490,75 @@ fn a_damaged_body_or_header_is_named_and_never_returned() {
     assert_eq!(read(&store, |reader| reader.checked_block(&first.id())), Some(first));
 }
 
+/// What an account holds was believed whatever it was, and so an honest block could seem to break a rule.
+#[test]
+fn a_damaged_account_or_entry_of_the_best_chain_or_the_history_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 1, vec![payment(0, 1, 5, 0)]);
+    connect(&store, &genesis(), &first);
+    write(&store, |writer| {
+        writer.put_account(&address(3), Account { balance: Amount::from_coins(3), nonce: 9 })?;
+        let mut entries = super::super::entries(&first, &[address(1)]).into_iter();
+        entries.try_for_each(|(address, entry)| writer.put_activity(&address, &entry))
+    });
+    // Of each table every bit of an entry, and what is asked for then.
+    type Ask = fn(&dyn Read) -> Result<(), StoreError>;
+    let tables: [(fn(&Tables) -> Table<'static>, Ask); 4] = [
+        (|tables| tables.accounts, |reader| reader.account(&address(3)).map(drop)),
+        (|tables| tables.accounts, |reader| reader.for_each_account(&mut |_, _| ())),
+        (|tables| tables.best, |reader| reader.best_at(Height::new(1)).map(drop)),
+        (|tables| tables.activity, |reader| reader.activity(&address(1), 9).map(drop)),
+    ];
+    for (table, ask) in tables {
+        read(&store, ask);
+        let (key, sound) = {
+            let (_map, txn) = store.0.environment.begin_read().unwrap();
+            let of = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+            let table = table(&store.0.tables);
+            let account = table.get(&txn, address(3).as_bytes()).unwrap();
+            let account = account.map(|value| (address(3).as_bytes().to_vec(), value.to_vec()));
+            account.or_else(|| table.last(&txn).unwrap().map(of)).unwrap()
+        };
+        for bit in 0..sound.len() * 8 {
+            let mut value = sound.clone();
+            value[bit / 8] ^= 1 << (bit % 8);
+            tamper(&store, |tables, txn| table(tables).put(txn, &key, &value).unwrap());
+            let error = store.read(ask).expect_err("a bit is flipped");
+            assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        }
+        tamper(&store, |tables, txn| table(tables).put(txn, &key, &sound).unwrap());
+        read(&store, ask);
+    }
+}
+
+/// An account whose address changed is not found; where it should be there is one that is not what was written.
+#[test]
+fn an_account_whose_address_is_damaged_is_not_taken_for_an_empty_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let account = Account { balance: Amount::from_coins(3), nonce: 9 };
+    write(&store, |writer| (0..9).try_for_each(|person| writer.put_account(&address(person), account)));
+    drop(store);
+    let file = directory.path().join("data.mdb");
+    let sound = fs::read(&file).unwrap();
+    let (of, mut not_found) = (address(3), 0);
+    for bit in (0..256).step_by(5) {
+        let mut bytes = sound.clone();
+        for place in 0..bytes.len() - 32 {
+            if bytes[place..].starts_with(of.as_bytes()) {
+                bytes[place + bit / 8] ^= 1 << (bit % 8);
+            }
+        }
+        fs::write(&file, &bytes).unwrap();
+        let asked = LmdbStore::open_existing(directory.path(), &rules())
+            .and_then(|store| store.unwrap().read(|reader| reader.account(&of)));
+        assert!(matches!(asked, Err(StoreError::Damaged { .. })), "bit {bit}: {asked:?}");
+        not_found += u32::from(asked.unwrap_err().to_string().contains("checksum"));
+    }
+    assert!(not_found > 40, "the order of keys seldom shows it: {not_found}");
+}
+
 #[test]
 fn blocks_whose_ids_begin_alike_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();
@@ -506,10 +607,73 @@ fn in_another_process() {
     }
 }
 
-fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
+/// The program of these tests, to run one of them in a process of its own, on this store.
+fn another_process(test: &str, directory: &Path) -> Command {
     let (_, module) = module_path!().split_once("::").unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([&format!("{module}::in_another_process"), "--exact"]).env(CHILD_STORE, directory.path());
+    command.args([&format!("{module}::{test}"), "--exact"]).env(CHILD_STORE, directory);
+    command
+}
+
+/// Not a test of its own: somebody opens a store while another takes its place.
+#[test]
+fn opening_in_another_process() {
+    let Some(directory) = std::env::var_os(CHILD_STORE) else { return };
+    let store = LmdbStore::open(Path::new(&directory), &rules()).unwrap();
+    let tip = read(&store, |reader| reader.tip().and_then(|tip| reader.record(&tip.id))).unwrap();
+    connect(&store, &tip, &block(&rules(), &tip, 1, vec![]));
+}
+
+/// Who met the lock of the one that puts a rebuilt store into its place opened the new file with what LMDB's lock file
+/// said of the old one: which of its two states is the newest, for one.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_opens_a_store_while_another_takes_its_place_finds_that_one() {
+    let make = |blocks| {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        let tip =
+            (0..blocks).fold(genesis(), |tip, _| connect(&store, &tip, &block(&rules(), &tip, 1, vec![])));
+        (directory, tip.height())
+    };
+    for blocks in [2, 3] {
+        let ((directory, _), (new, height)) = (make(9), make(blocks));
+        let turn = swap::turn(directory.path()).unwrap();
+        let lock = swap::lock(directory.path()).unwrap();
+        let mut opening = another_process("opening_in_another_process", directory.path()).spawn().unwrap();
+        let waits = format!(" {} ", opening.id());
+        let is_waiting =
+            |locks: String| locks.lines().any(|lock| lock.contains("->") && lock.contains(&waits));
+        while !is_waiting(fs::read_to_string("/proc/locks").unwrap()) {
+            assert!(opening.try_wait().unwrap().is_none(), "it did not wait");
+            thread::yield_now();
+        }
+        fs::rename(new.path().join("data.mdb"), directory.path().join("data.mdb")).unwrap();
+        drop(lock);
+        drop(turn);
+        assert!(opening.wait().unwrap().success());
+        let store = LmdbStore::open_checked(directory.path(), &rules()).unwrap().unwrap();
+        assert_eq!(read(&store, |reader| reader.tip()).height, height.next());
+    }
+}
+
+/// What was written to a store meanwhile would be lost with it.
+#[test]
+fn a_store_that_was_changed_meanwhile_is_not_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(LmdbStore::open(directory.path(), &rules()).unwrap());
+    let begun = Swap::begin(directory.path()).unwrap();
+    drop(LmdbStore::open(&begun.new_directory(), &rules()).unwrap());
+    let data = directory.path().join("data.mdb");
+    let length = data.metadata().unwrap().len();
+    fs::File::options().write(true).open(&data).unwrap().set_len(length + 4096).unwrap();
+    let changed = fs::read(&data).unwrap();
+    assert!(matches!(begun.finish(), Err(SwapError::Changed { path }) if path == directory.path()));
+    assert!(fs::read(&data).unwrap() == changed);
+}
+
+fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
+    let mut command = another_process("in_another_process", directory.path());
     if dies {
         command.env(CHILD_DIES, "1");
     }
@@ -635,4 +799,20 @@ fn it_is_the_first_refusal_that_a_store_tells_of() {
     }
     let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
     assert!(matches!(refused, StoreError::Io { source, .. } if source.raw_os_error() == Some(28)));
+}
+
+/// After twenty sentences it ended, as if nothing else were damaged.
+#[test]
+fn a_check_that_names_not_all_damage_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    for (damaged, sentences) in [(20, 20), (21, 21), (30, 21)] {
+        tamper(&store, |tables, txn| {
+            tables.invalid.clear(txn).unwrap();
+            (0..damaged).for_each(|number| tables.invalid.put(txn, &[number; 32], b"value").unwrap());
+        });
+        let damages = read(&store, |reader| Ok(reader.check_tables())).unwrap_err();
+        assert_eq!(damages.len(), sentences);
+        assert_eq!(damages[sentences - 1] == "and more is damaged", damaged > 20, "{damages:?}");
+    }
 }

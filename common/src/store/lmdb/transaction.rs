@@ -20,7 +20,8 @@ use super::tables::{
     height_key, place_in, sequence_key, transaction_entry,
 };
 use super::values::{
-    CHECKSUM_BYTES, checksum, decode_account, decode_record, encode_account, encode_record, unseal,
+    CHECKSUM_BYTES, SealedAccount, checksum, decode_account, decode_record, encode_record, seal,
+    seal_sequence, unseal,
 };
 use crate::address::Address;
 use crate::consensus::CheckedBlock;
@@ -80,14 +81,29 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
         let sealed = self.tables.records.get(&self.txn, &sequence_key(sequence))?.ok_or_else(damaged)?;
         let record = sealed.get(CHECKSUM_BYTES..).and_then(decode_record).ok_or_else(damaged)?;
         let id = record.id();
-        unseal(&id, sealed).ok_or_else(damaged)?;
+        unseal(id.as_bytes(), sealed).ok_or_else(damaged)?;
         Ok((id, record))
+    }
+
+    /// The value of a key in a table whose values are sealed with their keys. Where there is none the entries beside
+    /// it are looked at: had a bit of the key itself changed, it would be one of them, for the order of keys is sound.
+    fn sealed(&self, table: Table, key: &[u8], what: &str) -> Result<Option<&[u8]>, StoreError> {
+        let next = table.get_greater_than_or_equal_to(&self.txn, key)?;
+        if let Some((found, value)) = next
+            && found == key
+        {
+            return unsealed(key, value, what).map(Some);
+        }
+        for (key, value) in next.into_iter().chain(table.get_lower_than(&self.txn, key)?) {
+            unsealed(key, value, what)?;
+        }
+        Ok(None)
     }
 
     /// The sequence number of the block of this height in the best chain.
     fn best_sequence(&self, height: Height) -> Result<Option<u32>, StoreError> {
         let Some(key) = height_key(height) else { return Ok(None) };
-        let found = self.tables.best.get(&self.txn, &key)?;
+        let found = self.sealed(self.tables.best, &key, "an entry of the best chain")?;
         found.map(|bytes| Ok(u32::from_be_bytes(exactly(bytes, "a sequence number")?))).transpose()
     }
 
@@ -120,7 +136,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
         let Some(sealed) = self.tables.bodies.get(&self.txn, &sequence_key(sequence))? else {
             return Ok(None);
         };
-        match unseal(id, sealed) {
+        match unseal(id.as_bytes(), sealed) {
             Some(body) => Ok(Some(Cow::Borrowed(body))),
             None => Err(StoreError::damaged(format!("the body of block {id} does not match its checksum"))),
         }
@@ -135,10 +151,8 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
         if let Some(changed) = self.accounts.get(address) {
             return Ok(*changed);
         }
-        match self.tables.accounts.get(&self.txn, address.as_bytes())? {
-            Some(bytes) => decode_account(bytes),
-            None => Ok(Account::default()),
-        }
+        let found = self.sealed(self.tables.accounts, address.as_bytes(), ACCOUNT)?;
+        found.map_or(Ok(Account::default()), decode_account)
     }
 
     fn find_transaction(&self, id: &TransactionId) -> Result<Option<TransactionPlace>, StoreError> {
@@ -167,9 +181,20 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     fn activity(&self, address: &Address, limit: usize) -> Result<Vec<Activity>, StoreError> {
         let mut entries = Vec::new();
         for entry in self.tables.activity.rev_prefix_iter(&self.txn, address.as_bytes())?.take(limit) {
-            entries.push(decode(entry?.1)?);
+            entries.push(activity(entry?)?);
         }
         Ok(entries)
+    }
+
+    fn for_each_activity(
+        &self,
+        address: &Address,
+        visit: &mut dyn FnMut(Activity),
+    ) -> Result<(), StoreError> {
+        for entry in self.tables.activity.prefix_iter(&self.txn, address.as_bytes())? {
+            visit(activity(entry?)?);
+        }
+        Ok(())
     }
 
     fn check_tables(&self) -> Result<TableCounts, Vec<String>> {
@@ -194,7 +219,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
             }
             match changed.next_if(|(new, _)| *new == address) {
                 Some((address, account)) => visit(address, account),
-                None => visit(address, decode_account(value)?),
+                None => visit(address, decode_account(unsealed(key, value, ACCOUNT)?)?),
             }
         }
         changed.for_each(|(address, account)| visit(address, account));
@@ -216,7 +241,8 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
             if account == Account::default() {
                 self.delete(self.tables.accounts, address.as_bytes())?;
             } else {
-                self.put(self.tables.accounts, address.as_bytes(), &encode_account(&account))?;
+                let sealed = SealedAccount::new(&address, &account);
+                self.put(self.tables.accounts, address.as_bytes(), sealed.as_bytes())?;
             }
         }
         let blocks = std::mem::take(&mut self.blocks);
@@ -276,7 +302,7 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
         let bytes = CHECKSUM_BYTES + value.len();
         let result =
             table.get_or_put_reserved_with_flags(&mut self.txn, PutFlags::APPEND, key, bytes, |space| {
-                space.write_all(&checksum(id, value))?;
+                space.write_all(&checksum(id.as_bytes(), value))?;
                 space.write_all(value)
             });
         self.noting_map_full(result.map(|_| ()))
@@ -322,7 +348,8 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         let (id, tip) = (record.id(), self.tip_id()?);
         let found = if record.header.header.previous == tip { self.find_block(&id)? } else { None };
         let (sequence, _) = found.ok_or_else(|| StoreError::cannot_follow(&id, &tip))?;
-        self.append(self.tables.best, &known_height_key(record.height())?, &sequence.to_be_bytes())?;
+        let key = known_height_key(record.height())?;
+        self.append(self.tables.best, &key, &seal_sequence(&key, sequence))?;
         self.put(self.tables.meta, TIP_KEY, id.as_bytes())
     }
 
@@ -348,8 +375,8 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
     }
 
     fn put_activity(&mut self, address: &Address, entry: &Activity) -> Result<(), StoreError> {
-        let height = known_height_key(entry.height)?;
-        self.put(self.tables.activity, &activity_key(address, height, entry.index), &encode(entry))
+        let key = activity_key(address, known_height_key(entry.height)?, entry.index);
+        self.put(self.tables.activity, &key, &seal(&key, &encode(entry)))
     }
 
     fn remove_activity(&mut self, address: &Address, height: Height) -> Result<(), StoreError> {
@@ -359,6 +386,19 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
         let result = self.tables.activity.delete_range(&mut self.txn, &range);
         self.noting_map_full(result).map(|_| ())
     }
+}
+
+/// What sentences about damage call an account.
+const ACCOUNT: &str = "an account";
+
+/// The value of an entry that is sealed with its key.
+fn unsealed<'v>(key: &[u8], value: &'v [u8], what: &str) -> Result<&'v [u8], StoreError> {
+    unseal(key, value).ok_or_else(|| StoreError::damaged(format!("{what} does not match its checksum")))
+}
+
+/// What an entry of the history says.
+fn activity((key, value): (&[u8], &[u8])) -> Result<Activity, StoreError> {
+    Ok(decode(unsealed(key, value, "an entry of the history")?)?)
 }
 
 /// The key of a height that a valid block has.

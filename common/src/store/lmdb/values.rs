@@ -4,9 +4,9 @@
 //! with all of them it reads the same, as format 1 has it.
 
 use super::super::{BlockRecord, StoreError};
+use crate::address::Address;
 use crate::difficulty::Work;
 use crate::encoding::{decode, decode_start, encode};
-use crate::hash::BlockId;
 use crate::ledger::Account;
 
 /// The length of a [`checksum`].
@@ -15,26 +15,35 @@ pub(super) const CHECKSUM_BYTES: usize = 4;
 /// The length of an account's encoding.
 const ACCOUNT_BYTES: usize = 16;
 
-/// A value with a checksum before it, over the value and the block that it belongs to.
-pub(super) fn seal(id: &BlockId, value: &[u8]) -> Vec<u8> {
+/// A value with a checksum before it, over the value and what it belongs to: the id of a block, or else its key.
+pub(super) fn seal(of: &[u8], value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(CHECKSUM_BYTES + value.len());
-    sealed.extend_from_slice(&checksum(id, value));
+    sealed.extend_from_slice(&checksum(of, value));
     sealed.extend_from_slice(value);
     sealed
 }
 
 /// The value in what [`seal`] gave, or `None` when the checksum does not match.
-pub(super) fn unseal<'a>(id: &BlockId, sealed: &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn unseal<'a>(of: &[u8], sealed: &'a [u8]) -> Option<&'a [u8]> {
     let (sum, value) = sealed.split_first_chunk()?;
-    (*sum == checksum(id, value)).then_some(value)
+    (*sum == checksum(of, value)).then_some(value)
 }
 
-/// What stands before a value: over the block that it belongs to, and the value.
-pub(super) fn checksum(id: &BlockId, value: &[u8]) -> [u8; CHECKSUM_BYTES] {
+/// What stands before a value: over what it belongs to, and the value.
+pub(super) fn checksum(of: &[u8], value: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(id.as_bytes());
+    hasher.update(of);
     hasher.update(value);
     hasher.finalize().to_be_bytes()
+}
+
+/// The sequence number of a block in the best chain, sealed with its height.
+pub(super) fn seal_sequence(height: &[u8; 4], sequence: u32) -> [u8; CHECKSUM_BYTES + 4] {
+    let value = sequence.to_be_bytes();
+    let mut sealed = [0; CHECKSUM_BYTES + 4];
+    sealed[..CHECKSUM_BYTES].copy_from_slice(&checksum(height, &value));
+    sealed[CHECKSUM_BYTES..].copy_from_slice(&value);
+    sealed
 }
 
 /// The encoded header and seal, then the work, big endian, without the zeros that it begins with.
@@ -55,16 +64,30 @@ pub(super) fn decode_record(bytes: &[u8]) -> Option<BlockRecord> {
     Some(BlockRecord { header, work: Work::from_be_bytes(work) })
 }
 
-/// The encoded account without the zeros that it ends with: integers are little endian, and who has sent nothing
-/// has a nonce of zero.
-pub(super) fn encode_account(account: &Account) -> Vec<u8> {
-    let mut bytes = encode(account);
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    bytes.truncate(end);
-    bytes
+/// An account, sealed with its address: the encoding without the zeros that it ends with, for integers are little
+/// endian, and who has sent nothing has a nonce of zero. There are many in a write, so it takes no memory of its own.
+pub(super) struct SealedAccount {
+    bytes: [u8; CHECKSUM_BYTES + ACCOUNT_BYTES],
+    length: usize,
 }
 
-/// What [`encode_account`] was given.
+impl SealedAccount {
+    pub(super) fn new(address: &Address, account: &Account) -> Self {
+        let mut bytes = [0; CHECKSUM_BYTES + ACCOUNT_BYTES];
+        let (sum, value) = bytes.split_at_mut(CHECKSUM_BYTES);
+        value[..8].copy_from_slice(&account.balance.units().to_le_bytes());
+        value[8..].copy_from_slice(&account.nonce.to_le_bytes());
+        let end = value.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        sum.copy_from_slice(&checksum(address.as_bytes(), &value[..end]));
+        Self { bytes, length: CHECKSUM_BYTES + end }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// What [`SealedAccount::new`] was given, from what it sealed.
 pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, StoreError> {
     let mut whole = [0; ACCOUNT_BYTES];
     let too_long = || StoreError::damaged(format!("an account has {} bytes", bytes.len()));
@@ -102,9 +125,12 @@ mod tests {
             prop_assert_eq!(decode_record(&long), Some(record));
 
             let account = Account { balance: Amount::from_units(balance), nonce };
-            let short = encode_account(&account);
-            prop_assert_eq!(decode_account(&short).unwrap(), account);
+            let address = crate::testing::people::address(0);
+            let sealed = SealedAccount::new(&address, &account);
+            let short = unseal(address.as_bytes(), sealed.as_bytes()).unwrap();
+            prop_assert_eq!(decode_account(short).unwrap(), account);
             prop_assert_eq!(decode_account(&encode(&account)).unwrap(), account);
+            prop_assert_eq!(&seal(address.as_bytes(), short)[..], sealed.as_bytes());
         }
     }
 
@@ -115,8 +141,13 @@ mod tests {
         assert_eq!(short, encode(&record.header), "genesis has no work");
         assert_eq!(decode_record(&short[..short.len() - 1]), None);
         assert_eq!(decode_record(&[short, vec![0; 33]].concat()), None);
-        assert_eq!(encode_account(&Account::default()), []);
-        assert_eq!(encode_account(&Account { balance: Amount::from_units(258), nonce: 0 }), [2, 1]);
+        let sealed = |units| {
+            let account = Account { balance: Amount::from_units(units), nonce: 0 };
+            SealedAccount::new(&crate::testing::people::address(0), &account)
+        };
+        assert_eq!(sealed(0).as_bytes()[CHECKSUM_BYTES..], []);
+        assert_eq!(sealed(258).as_bytes()[CHECKSUM_BYTES..], [2, 1]);
+        assert_eq!(seal_sequence(&[1; 4], 9)[..], seal(&[1; 4], &[0, 0, 0, 9]));
         assert_eq!(encode(&Account::default()).len(), ACCOUNT_BYTES);
         assert!(matches!(decode_account(&[0; ACCOUNT_BYTES + 1]), Err(StoreError::Damaged { .. })));
     }

@@ -113,7 +113,7 @@ impl<'a> Follower<'a> {
         let keys = self.keys.list()?.into_iter();
         self.names = keys.filter_map(|key| Some((key.address.ok()?, key.name.to_string()))).collect();
         let addresses: Vec<Address> = self.names.iter().map(|(address, _)| *address).collect();
-        Ok(chain.watch(&addresses, false)?)
+        Ok(chain.watch(&addresses)?)
     }
 
     /// Where the chain stands, or why it did not end as it should, once the driver has stopped.

@@ -120,3 +120,19 @@ fn numbers_of_transactions_that_do_not_follow_each_other_are_found() {
         }
     }
 }
+
+/// Where a page is longer than most, a file whose first page is damaged was read as if it had pages of 4096 bytes.
+#[test]
+fn the_second_meta_page_tells_how_long_a_page_is_wherever_it_begins() {
+    let mut usual = Vec::new();
+    database(3, 5, |bytes| usual = bytes.to_vec());
+    for page_bytes in PAGE_SIZES {
+        let mut file = vec![0x5a; 2 * page_bytes as usize];
+        let second = &mut file[page_bytes as usize..][..META_BYTES];
+        second.copy_from_slice(&usual[4096..][..META_BYTES]);
+        second[40..44].copy_from_slice(&page_bytes.to_ne_bytes());
+        let mut file = Cursor::new(file);
+        assert_eq!(super::page_bytes(&mut file), page_bytes as usize);
+        assert!(matches!(metas(&mut file), Err(PageError::Page { page: 0, .. })), "of {page_bytes}");
+    }
+}
