@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn other_names_of_the_old_file_are_told_of() {
+        let scene = Scene::new();
+        let path = scene.wallet.keys.path(&"alice".parse().unwrap());
+        std::fs::hard_link(&path, path.with_extension("copy")).unwrap();
+        let mut notes = Vec::new();
+        let keys = &scene.wallet.keys;
+        encrypt(keys, &party("alice"), &passphrase("x"), &mut |note| notes.push(note.to_string())).unwrap();
+        assert_eq!(
+            notes,
+            [
+                "warning: the old file of alice has 1 more name elsewhere (hard links), where it can still be read"
+            ]
+        );
+    }
+
+    #[test]
     fn a_passphrase_that_cannot_be_had_changes_nothing() {
         let scene = Scene::new();
         let keys = &scene.wallet.keys;

@@ -174,6 +174,8 @@ mod tests {
              (4.5 of its balance of 10 is taken up by 1 pending payment)"
         );
         assert_eq!(error.exit_code(), 1);
+        // Others never expire.
+        assert!(error.hint().is_some_and(|hint| hint.contains("those made with --valid-for")));
         scene.send("alice", "5", "bob", "0.5");
         assert_eq!(scene.pending(), 2);
     }
