@@ -503,8 +503,9 @@ fn a_damaged_account_or_entry_of_the_best_chain_or_the_history_is_damage() {
         entries.try_for_each(|(address, entry)| writer.put_activity(&address, &entry))
     });
     // Of each table every bit of an entry, and what is asked for then.
+    type Of = fn(&Tables) -> Table<'static>;
     type Ask = fn(&dyn Read) -> Result<(), StoreError>;
-    let tables: [(fn(&Tables) -> Table<'static>, Ask); 4] = [
+    let tables: [(Of, Ask); 4] = [
         (|tables| tables.accounts, |reader| reader.account(&address(3)).map(drop)),
         (|tables| tables.accounts, |reader| reader.for_each_account(&mut |_, _| ())),
         (|tables| tables.best, |reader| reader.best_at(Height::new(1)).map(drop)),
