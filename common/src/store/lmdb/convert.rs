@@ -43,10 +43,11 @@ pub(super) fn to_present_format(environment: &Environment) -> Result<(), StoreEr
             tables::create_each(opener, txn)?;
         let mut old = |name| opener.create_database(txn, Some(name));
         let (best_2, accounts_2, activity_2) = (old(BEST_2)?, old(ACCOUNTS_2)?, old(ACTIVITY_2)?);
-        let (blocks_1, transactions_1) = (old(BLOCKS_1)?, old(TRANSACTIONS_1)?);
         let format = meta.get(txn, FORMAT_KEY)?.and_then(|format| format.try_into().ok());
         match format.map(u32::from_be_bytes) {
             Some(1) => {
+                let blocks_1 = opener.create_database(txn, Some(BLOCKS_1))?;
+                let transactions_1 = opener.create_database(txn, Some(TRANSACTIONS_1))?;
                 into_sequence_numbers(txn, best_2, blocks_1)?;
                 into_runs(txn, blocks_1, blocks, block)?;
                 into_runs(txn, transactions_1, transactions, transaction)?;

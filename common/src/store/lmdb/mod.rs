@@ -92,7 +92,8 @@ impl LmdbStore {
     }
 
     /// Opens the store in this directory; `None` where there is none, and then none is made, though a file that a power
-    /// cut left half made is made empty. Fails like [`LmdbStore::open`]. The pages of a large store are checked when something is first written to it, not before.
+    /// cut left half made is made empty. Fails like [`LmdbStore::open`]. The pages of a large store are checked when
+    /// something is first written to it, not before.
     pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
         if !environment::exists(directory)? {
             return Ok(None);
