@@ -43,7 +43,7 @@ mod writer;
 
 use limits::*;
 use links::Links;
-use queues::{Heard, Next, Queues};
+use queues::{Heard, Queues};
 use service::ChainService;
 use workers::Workers;
 use writer::Writer;
@@ -347,9 +347,9 @@ impl<S: Store, P: Program<S>> Loop<'_, S, P> {
                 biased;
                 _ = stop.changed() => return Ok(()),
                 next = queues.next(&mut batch) => match next {
-                    Next::Event(event) => self.take(event)?,
-                    Next::Heard => self.node.handle_many(batch.drain(..), now(self.started))?,
-                    Next::End => return Ok(()),
+                    Some(event) => self.take(event)?,
+                    None if batch.is_empty() => return Ok(()),
+                    None => self.node.handle_many(batch.drain(..), now(self.started))?,
                 },
                 () = sleep_until(deadline) => {
                     wake = None;

@@ -43,40 +43,31 @@ pub(super) struct Queues {
     answers: usize,
 }
 
-/// What the loop has to do next.
-pub(super) enum Next {
-    /// Something that is waited for.
-    Event(Event),
-    /// Take in broadcasts: they are in the batch.
-    Heard,
-    /// End: nobody is left to hand in events.
-    End,
-}
-
 impl Queues {
     pub(super) fn new(inbox: mpsc::Receiver<Event>, heard: Heard) -> Self {
         Self { inbox, heard, answers: 0 }
     }
 
-    /// Waits for what comes next: events before broadcasts, but never more than [`ANSWERS_AT_A_TIME`] of them. A wait
-    /// that is cancelled loses nothing.
-    pub(super) async fn next(&mut self, batch: &mut Vec<Input>) -> Next {
+    /// Waits for what comes next: events before broadcasts, but never more than [`ANSWERS_AT_A_TIME`] of them. `None`:
+    /// it is the turn of the broadcasts in the batch; where that is empty, nobody is left to hand in events. A wait that
+    /// is cancelled loses nothing.
+    pub(super) async fn next(&mut self, batch: &mut Vec<Input>) -> Option<Event> {
         if self.answers >= ANSWERS_AT_A_TIME {
             self.answers = 0;
             self.heard.take_waiting(batch);
             if !batch.is_empty() {
-                return Next::Heard;
+                return None;
             }
         }
         tokio::select! {
             biased;
             event = self.inbox.recv() => {
                 self.answers += 1;
-                event.map_or(Next::End, Next::Event)
+                event
             }
             () = self.heard.next(batch) => {
                 self.answers = 0;
-                Next::Heard
+                None
             }
         }
     }

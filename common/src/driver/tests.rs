@@ -145,14 +145,14 @@ async fn a_flood_of_requests_keeps_no_broadcast_out() {
     for turn in 0..3 {
         statuses_to.try_send(status()).expect("the last was taken");
         for _ in 0..ANSWERS_AT_A_TIME {
-            assert!(matches!(queues.next(&mut batch).await, Next::Event(_)), "{turn}");
+            assert!(queues.next(&mut batch).await.is_some(), "{turn}");
         }
-        assert!(matches!(queues.next(&mut batch).await, Next::Heard), "{turn}");
+        assert!(queues.next(&mut batch).await.is_none(), "{turn}");
         assert_eq!(batch.drain(..).count(), 1);
     }
     // Where nothing was broadcast, no turn is wasted on it.
     for _ in 0..2 * ANSWERS_AT_A_TIME {
-        assert!(matches!(queues.next(&mut batch).await, Next::Event(_)));
+        assert!(queues.next(&mut batch).await.is_some());
     }
 }
 

@@ -61,8 +61,10 @@ pub fn run(scale: u32, seed: u64) -> Figures {
             let (said, what) = (following.said(), format!("{liar}{what}: "));
             said.lines().any(|line| line.contains(&what) && line.contains(how_long))
         };
-        let is_banned = told(" broke the protocol", "ignored for 60 s");
-        assert!(is_banned, "{liar} ({:?}) is not banned: {}", liar.lie, following.said());
+        // Those that stall are waited for first, and the others have their turns beside them.
+        eventually(&format!("{liar} ({:?}) to be banned", liar.lie), || {
+            told(" broke the protocol", "ignored for 60 s").then_some(())
+        });
         if scale > 1 {
             // It is called again after that, and left alone for longer: also those who have no better chain than
             // others by then, and so no opportunity for the same lie.
