@@ -12,7 +12,7 @@ use common::files::Program;
 use common::key_store::KeyStore;
 
 use super::encryption::{self, Commands, Progress};
-use super::format_1;
+use super::older_format;
 use super::promises::{Found, Told, check};
 use super::scenes::{mine_chain, network, put_back};
 use crate::ear::Ear;
@@ -341,16 +341,22 @@ fn opening(trial: &mut Trial, kills: u32) {
     let victim = network.home("victim");
     let tip = mine_chain(&victim, 30);
     let directory = victim.store_directory(Program::Miner);
-    format_1::downgrade(&directory, &network.rules);
-    let before = network.directory().join("before");
-    put_back(&victim.root, &before);
+    let sound = network.directory().join("sound");
+    put_back(&victim.root, &sound);
+    let older = [1, 2].map(|format| {
+        put_back(&sound, &victim.root);
+        older_format::downgrade(&directory, &network.rules, format);
+        let older = network.directory().join(format!("format-{format}"));
+        put_back(&victim.root, &older);
+        older
+    });
     let told = Told { height: tip.height.get(), tips: [tip.id].into(), ..Told::default() };
     let mut converted = 0;
-    for _ in 0..kills {
-        put_back(&before, &victim.root);
+    for older in older.iter().cycle().take(kills as usize) {
+        put_back(older, &victim.root);
         let miner = victim.start_miner(&["--no-mine"]);
         let ended = trial.kill_within(miner, Duration::from_millis(60));
-        converted += u32::from(format_1::format(&directory) == Some(2));
+        converted += u32::from(older_format::format(&directory) == Some(older_format::PRESENT));
         let found = trial.check(&victim, Program::Miner, &told, &ended);
         assert_eq!(found.tip, Some(tip), "after {ended:?}");
     }

@@ -7,14 +7,14 @@
 //!   what a power cut may leave of it;
 //! - [`io_errors`] lets the disk refuse: `faults.c` and [`faults`] choose at which call;
 //! - [`pauses`] stops programs for a while, and lets their clocks jump;
-//! - `scenes` and `format_1` make what the trials begin with.
+//! - `scenes` and `older_format` make what the trials begin with.
 
 pub mod disk;
 pub mod encryption;
 pub mod faults;
-mod format_1;
 pub mod io_errors;
 pub mod kill;
+mod older_format;
 pub mod pauses;
 pub mod power_loss;
 pub mod promises;

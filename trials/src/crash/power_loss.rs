@@ -14,7 +14,7 @@ use common::rules::Rules;
 
 use super::disk::{Cut, Disk, Left, Names, write_out};
 use super::encryption::{self, Commands, Progress};
-use super::format_1;
+use super::older_format;
 use super::promises::{Told, check};
 use super::recording::{Operation, read, recorded};
 use super::scenes::{copy, mine_chain, network, put_back};
@@ -180,7 +180,7 @@ impl Scenario {
             }
             Self::Opening => {
                 mine_chain(home, 20);
-                format_1::downgrade(&home.store_directory(Program::Miner), &network.rules);
+                older_format::downgrade(&home.store_directory(Program::Miner), &network.rules, 1);
                 return None;
             }
         }

@@ -1,4 +1,4 @@
-//! Stores of the first format, which a newer program converts when it opens them.
+//! Stores of older formats, which a newer program converts when it opens them.
 
 use std::path::Path;
 
@@ -11,12 +11,25 @@ use heed::{CommitOrAbort, Database, Env, EnvOpenOptions};
 
 type Table<'e> = Database<'e, Bytes, Bytes>;
 
+/// The format of what the programs write now.
+pub const PRESENT: u32 = 3;
+/// Tables of the store.
+const TABLES: [&str; 7] =
+    ["meta", "block_runs", "records", "transaction_runs", "best_chain", "ledger", "history"];
+/// The length of a checksum.
+const CHECKSUM_BYTES: usize = 4;
+
 /// The file of a database.
 const DATA_FILE: &str = "data.mdb";
 
 fn open(directory: &Path) -> Env {
     // SAFETY: the programs do not run now, and nobody else uses the files.
     unsafe { EnvOpenOptions::new().max_dbs(16).open(directory) }.expect("the store is there")
+}
+
+/// All that a table holds.
+fn entries(table: Table<'_>, txn: &heed::RoTxn<'_>) -> heed::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    table.iter(txn)?.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }
 
 /// The format of a store; `None` where there is none.
@@ -39,8 +52,8 @@ pub fn format(directory: &Path) -> Option<u32> {
     }
 }
 
-/// Makes of a store whose blocks are all in the best chain what version 0.1.0 of the programs would have made.
-pub fn downgrade(directory: &Path, rules: &Rules) {
+/// Makes of a store whose blocks are all in the best chain one of format 1 or 2, as older programs would have made it.
+pub fn downgrade(directory: &Path, rules: &Rules, format: u32) {
     let ids = {
         let store = LmdbStore::open_existing(directory, rules).expect("it opens").expect("it is there");
         let chain = Chain::new(rules.clone().into(), store);
@@ -55,13 +68,25 @@ pub fn downgrade(directory: &Path, rules: &Rules) {
     let env = open(directory);
     let txn = env.write_txn().expect("nobody else writes");
     let done = env.create_databases_and_commit(txn, |opener, txn| {
-        let [meta, block_runs, records, best, transaction_runs] =
-            ["meta", "block_runs", "records", "best", "transaction_runs"].map(|name| -> Table<'_> {
-                opener
-                    .open_database(txn, Some(name))
-                    .expect("it can be read")
-                    .expect("it is a table of the store")
+        let [meta, block_runs, records, transaction_runs, best_chain, ledger, history] =
+            TABLES.map(|name| -> Table<'_> {
+                let table = opener.open_database(txn, Some(name)).expect("it can be read");
+                table.expect("it is a table of the store")
             });
+        // What has checksums before its values since format 3, and what it was called before.
+        let best = opener.create_database::<Bytes, Bytes>(txn, Some("best"))?;
+        let accounts = opener.create_database::<Bytes, Bytes>(txn, Some("accounts"))?;
+        let activity = opener.create_database::<Bytes, Bytes>(txn, Some("activity"))?;
+        for (now, old) in [(best_chain, best), (ledger, accounts), (history, activity)] {
+            for (key, value) in entries(now, txn)? {
+                old.put(txn, &key, &value[CHECKSUM_BYTES..])?;
+            }
+            now.clear(txn)?;
+        }
+        meta.put(txn, b"format", &format.to_be_bytes())?;
+        if format == 2 {
+            return Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(()));
+        }
         assert_eq!(records.len(txn)?, ids.len() as u64, "a block is in no best chain");
         let blocks = opener.create_database::<Bytes, Bytes>(txn, Some("block_index"))?;
         let transactions = opener.create_database::<Bytes, Bytes>(txn, Some("transactions"))?;
@@ -70,15 +95,13 @@ pub fn downgrade(directory: &Path, rules: &Rules) {
             best.put(txn, &height.to_be_bytes(), id.as_bytes())?;
             blocks.put(txn, id.as_bytes(), &u64::from(height).to_be_bytes())?;
         }
-        let runs: Vec<Vec<u8>> =
-            transaction_runs.iter(txn)?.map(|run| Ok(run?.1.to_vec())).collect::<heed::Result<_>>()?;
-        for entry in runs.iter().flat_map(|run| run.chunks(40)) {
+        let runs = entries(transaction_runs, txn)?;
+        for entry in runs.iter().flat_map(|(_, run)| run.chunks(40)) {
             transactions.put(txn, &[&entry[..32], &[0; 4], &entry[32..]].concat(), &[])?;
         }
         transaction_runs.clear(txn)?;
         block_runs.clear(txn)?;
-        meta.put(txn, b"format", &1_u32.to_be_bytes())?;
-        Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(()))
+        Ok(CommitOrAbort::Commit(()))
     });
     done.expect("there is room");
     env.prepare_for_closing().wait();
