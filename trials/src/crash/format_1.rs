@@ -55,14 +55,18 @@ pub fn downgrade(directory: &Path, rules: &Rules) {
     let env = open(directory);
     let txn = env.write_txn().expect("nobody else writes");
     let done = env.create_databases_and_commit(txn, |opener, txn| {
-        let [meta, block_runs, records, best, transaction_runs] =
-            ["meta", "block_runs", "records", "best", "transaction_runs"].map(|name| -> Table<'_> {
-                opener
-                    .open_database(txn, Some(name))
-                    .expect("it can be read")
-                    .expect("it is a table of the store")
-            });
+        let [meta, block_runs, records, best_chain, transaction_runs, ledger, history] =
+            ["meta", "block_runs", "records", "best_chain", "transaction_runs", "ledger", "history"].map(
+                |name| -> Table<'_> {
+                    opener
+                        .open_database(txn, Some(name))
+                        .expect("it can be read")
+                        .expect("it is a table of the store")
+                },
+            );
         assert_eq!(records.len(txn)?, ids.len() as u64, "a block is in no best chain");
+        let [best, accounts, activity] = ["best", "accounts", "activity"]
+            .map(|name| -> Table<'_> { opener.create_database(txn, Some(name)).expect("there is room") });
         let blocks = opener.create_database::<Bytes, Bytes>(txn, Some("block_index"))?;
         let transactions = opener.create_database::<Bytes, Bytes>(txn, Some("transactions"))?;
         // Where all blocks are in the best chain, a block's sequence number is its height.
@@ -75,6 +79,16 @@ pub fn downgrade(directory: &Path, rules: &Rules) {
         for entry in runs.iter().flat_map(|run| run.chunks(40)) {
             transactions.put(txn, &[&entry[..32], &[0; 4], &entry[32..]].concat(), &[])?;
         }
+        // Without their checksums of four bytes.
+        for (sealed, plain) in [(ledger, accounts), (history, activity)] {
+            let entries: Vec<(Vec<u8>, Vec<u8>)> = sealed
+                .iter(txn)?
+                .map(|entry| entry.map(|(key, value)| (key.to_vec(), value[4..].to_vec())))
+                .collect::<heed::Result<_>>()?;
+            entries.iter().try_for_each(|(key, value)| plain.put(txn, key, value))?;
+            sealed.clear(txn)?;
+        }
+        best_chain.clear(txn)?;
         transaction_runs.clear(txn)?;
         block_runs.clear(txn)?;
         meta.put(txn, b"format", &1_u32.to_be_bytes())?;

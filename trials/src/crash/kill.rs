@@ -350,7 +350,7 @@ fn opening(trial: &mut Trial, kills: u32) {
         put_back(&before, &victim.root);
         let miner = victim.start_miner(&["--no-mine"]);
         let ended = trial.kill_within(miner, Duration::from_millis(60));
-        converted += u32::from(format_1::format(&directory) == Some(2));
+        converted += u32::from(format_1::format(&directory) == Some(3));
         let found = trial.check(&victim, Program::Miner, &told, &ended);
         assert_eq!(found.tip, Some(tip), "after {ended:?}");
     }
