@@ -32,7 +32,7 @@ pub const ECHO_REACHES: usize = 100;
 const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 /// What the line of a block server carries: 100 Mbit a second.
 const UPLINK: u64 = 12_500_000;
-/// The callers that a block server takes by default.
+/// Half of the callers that a block server takes by default.
 const CALLERS: usize = 128;
 
 /// A network to look at.
