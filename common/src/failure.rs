@@ -183,7 +183,7 @@ impl Failure {
                 }
             },
             (Self::Unsound { .. }, _) => {
-                "put it back from a backup; what you do not need any more can be removed"
+                "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
             _ if self.is_of_disk() => files::DISK_HINT,
             (

@@ -22,10 +22,7 @@ pub enum WalletError {
     Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
-    #[error(
-        "{} of {of} keys could not be encrypted: {}{}", refused.len(), names_of(refused),
-        if refused.len() < *of { "; spending from the others takes the passphrase from now on, and nobody can recover it" } else { "" }
-    )]
+    #[error("{}", not_all_encrypted(refused, *of))]
     NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
@@ -72,8 +69,28 @@ pub enum WalletError {
     PaymentMade { id: TransactionId, source: Box<WalletError> },
 }
 
-fn names_of(refused: &[(KeyName, KeyStoreError)]) -> String {
-    refused.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+/// Which keys have no passphrase, which may have one, and what is true of all others.
+fn not_all_encrypted(refused: &[(KeyName, KeyStoreError)], of: usize) -> String {
+    let (uncertain, plain): (Vec<_>, Vec<_>) = refused.iter().partition(|(_, error)| is_uncertain(error));
+    let names = |keys: &[&(KeyName, KeyStoreError)]| {
+        keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let mut parts = Vec::new();
+    if !plain.is_empty() {
+        parts.push(format!("{} of {of} keys could not be encrypted: {}", plain.len(), names(&plain)));
+    }
+    if !uncertain.is_empty() {
+        parts.push(format!("it is not certain whether these are encrypted: {}", names(&uncertain)));
+    }
+    if plain.len() < of {
+        let others = "spending from the others takes the passphrase from now on, and nobody can recover it";
+        parts.push(others.to_owned());
+    }
+    parts.join("; ")
+}
+
+fn is_uncertain(error: &KeyStoreError) -> bool {
+    matches!(error, KeyStoreError::Uncertain { .. })
 }
 
 /// What of a balance pending payments take up, as the rest of a sentence.
@@ -136,12 +153,27 @@ impl WalletError {
         }
     }
 
+    /// What the user can do now, where the sentence does not say it: of what failed, then of what was asked for.
+    pub fn hints(&self) -> impl Iterator<Item = &'static str> {
+        let cause = match self {
+            Self::PaymentMade { source, .. } => source.hint(),
+            _ => None,
+        };
+        cause.into_iter().chain(self.hint())
+    }
+
     /// What the user can do now, where the sentence does not say it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Failure(failure) => failure.hint(Program::Wallet),
             Self::UnknownAddress { .. } => {
                 Some("`wallet list-addresses` shows the keys there are, `wallet new-address NAME` makes one")
+            }
+            Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| is_uncertain(error)) => {
+                Some(
+                    "keep the passphrase; when the disk can be written again, `wallet encrypt --all` encrypts those that are \
+                 left",
+                )
             }
             Self::NotAllEncrypted { .. } => {
                 Some("once they can be, `wallet encrypt --all` encrypts those that are left")

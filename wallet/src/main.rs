@@ -50,9 +50,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_note(&Note::error(with_causes(&error)));
-            if let Some(hint) = error.hint() {
-                print_note(&Note::hint(hint));
-            }
+            error.hints().for_each(|hint| print_note(&Note::hint(hint)));
             ExitCode::from(error.exit_code())
         }
     }

@@ -124,18 +124,20 @@ pub async fn connect(
     timeout(within, call).await.map_err(|_| ConnectError::NoHello { address, within })?
 }
 
-/// Connects to the first of a peer's addresses where it answers ([`connect`]). Each has an equal share of the time for
-/// connecting, so that one that swallows what is sent to it keeps nobody from the next.
+/// Connects to the first of a peer's addresses where it answers ([`connect`]). Each has an equal share of the time that
+/// is left for connecting, so that one that swallows what is sent to it keeps nobody from the next.
 pub async fn connect_to_any(
     addresses: &[SocketAddr],
     network: &NetworkId,
     own_hello: impl Fn(&Hello) -> Hello,
     deadlines: ClientDeadlines,
 ) -> Result<(Session, Hello), ConnectError> {
-    let share = deadlines.connect / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let until = Instant::now() + deadlines.connect;
     let mut last = None;
-    for address in addresses {
-        let deadlines = ClientDeadlines { connect: share, ..deadlines.clone() };
+    for (number, address) in addresses.iter().enumerate() {
+        let shares = u32::try_from(addresses.len() - number).unwrap_or(u32::MAX);
+        let connect_within = until.saturating_duration_since(Instant::now()) / shares;
+        let deadlines = ClientDeadlines { connect: connect_within, ..deadlines.clone() };
         match connect(*address, Some(network), &own_hello, deadlines).await {
             Ok(connected) => return Ok(connected),
             Err(error) => last = Some(error),

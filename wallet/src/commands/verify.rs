@@ -11,11 +11,12 @@ use common::key_store::KeyStore;
 use common::rules::Rules;
 use common::settings::Loaded;
 use common::signature::RsaVerifier;
+use common::store::{LmdbStore, Read, Store};
 use common::text::count;
 use common::verification::{repair_chain, verify_chain};
 
 use crate::error::WalletError;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, PaymentFileError};
 use crate::output::print_line;
 
 /// Checks everything, and says what was checked. Damages are told of one by one.
@@ -26,9 +27,7 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     let keys = KeyStore::new(data.keys());
     let (sound_keys, unusable_keys) = keys.check()?;
     let outbox = data.outbox(&rules.name, &network);
-    let (sound_payments, damaged_payments) = payments(&Outbox::new(&outbox), rules)?;
     unusable_keys.iter().for_each(|reason| print_line(&format!("unusable: {reason}")));
-    damaged_payments.iter().for_each(|damage| print_line(&format!("damaged: {damage}")));
     let rules = Arc::new(rules.clone());
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);
     let told = match verify_chain(&directory, &rules, &terminal, &mut print_line) {
@@ -38,6 +37,14 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
         }
         told => told?,
     };
+    // With a chain that is sound now, of which those that are past are no concern any more.
+    let store = LmdbStore::open_existing(&directory, &rules)?;
+    let outbox_now = Outbox::new(&outbox);
+    let (sound_payments, damaged_payments) = match &store {
+        Some(store) => store.read(|ledger| payments(&outbox_now, &rules, Some(ledger)))?,
+        None => payments(&outbox_now, &rules, None)?,
+    };
+    damaged_payments.iter().for_each(|damage| print_line(damage));
     if !(unusable_keys.is_empty() && damaged_payments.is_empty()) {
         told.lines().for_each(print_line);
     }
@@ -55,15 +62,24 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     ))
 }
 
-/// How many payments of the outbox are what their names say and are signed, and a sentence about each that is not.
-fn payments(outbox: &Outbox, rules: &Rules) -> Result<(usize, Vec<String>), WalletError> {
-    let survey = outbox.survey(None)?;
-    let (mut sound, mut damages) = (0, survey.unusable.iter().map(ToString::to_string).collect::<Vec<_>>());
+/// How many payments of the outbox are past, or are what their names say and signed; and a sentence about each that is
+/// not.
+fn payments(
+    outbox: &Outbox,
+    rules: &Rules,
+    ledger: Option<&dyn Read>,
+) -> Result<(usize, Vec<String>), WalletError> {
+    let survey = outbox.survey(ledger)?;
+    let told = |error: &PaymentFileError| match error {
+        PaymentFileError::Damaged { .. } => format!("damaged: {error}"),
+        PaymentFileError::Unreadable { .. } => format!("unusable: {error}"),
+    };
+    let (mut sound, mut damages) = (survey.past.len(), survey.unusable.iter().map(told).collect::<Vec<_>>());
     let (network, verifier) = (rules.network_id(), RsaVerifier::default());
     for entry in survey.open {
         match check_transaction(rules, &network, entry.transaction, &verifier) {
             Ok(_) => sound += 1,
-            Err(error) => damages.push(format!("the payment {}: {error}", entry.name.id)),
+            Err(error) => damages.push(format!("damaged: the payment {}: {error}", entry.name.id)),
         }
     }
     Ok((sound, damages))
@@ -92,7 +108,7 @@ mod tests {
         let names = || names_in(damaged.parent().unwrap()).unwrap();
         let before = names();
         for _ in 0..3 {
-            let (sound, damages) = payments(&scene.wallet.outbox, &scene.wallet.rules).unwrap();
+            let (sound, damages) = payments(&scene.wallet.outbox, &scene.wallet.rules, None).unwrap();
             assert_eq!((sound, damages.len()), (1, 2), "{damages:?}");
             for path in [&damaged, &set_aside] {
                 assert!(damages.iter().any(|told| told.contains(path.to_str().unwrap())), "{damages:?}");

@@ -107,7 +107,8 @@ fn the_id_of_a_payment_is_printed_before_it_is_announced() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there are ports");
     let peer = listener.local_addr().expect("it is bound").to_string();
     let sending = alice.start_wallet(&["send", "mining_rewards", "1", "alice", "--peer", &peer]);
-    let (caller, _) = listener.accept().expect("it calls");
+    listener.set_nonblocking(true).expect("a socket can be asked");
+    let (caller, _) = eventually("the call of the peer", || listener.accept().ok());
     let said = sending.said();
     assert!(said.lines().any(|line| line.len() == 64), "{said}");
     drop(caller);

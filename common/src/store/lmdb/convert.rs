@@ -7,6 +7,8 @@
 //! Formats 1 and 2 kept the best chain, accounts and activity without checksums, in tables of other names: so no bit
 //! that is flipped in the number of the format makes one format pass for another.
 //!
+//! What was damaged before gets a checksum, too, and is found by a replay only (`verify`).
+//!
 //! It is all one write: a process that is killed meanwhile leaves the old store. A million transactions take a
 //! second or two.
 

@@ -90,20 +90,21 @@ impl Salvage {
         Ok(Some(salvage))
     }
 
-    /// Takes what a page of a file of so many bytes holds, or leads to.
+    /// Takes what a page of a file of so many bytes holds, or leads to. From its end down: there the first blocks are, and
+    /// of two nodes that overlap it is the later that is as long as it says by damage.
     fn take_page(&mut self, number: u64, page: &[u8], bytes: u64) {
-        let mut end = 0;
-        for node in possible_nodes(page) {
+        let mut free_up_to = page.len();
+        for node in possible_nodes(page).into_iter().rev() {
             let sequence = node.key.try_into().ok().map(u64::from_be_bytes);
             let sequence = sequence.and_then(|sequence| u32::try_from(sequence).ok());
             let Some((sequence, (start, length))) = sequence.zip(node.value_place(number, page.len())) else {
                 continue;
             };
             let is_within = start.checked_add(length as u64).is_some_and(|end| end <= bytes);
-            if node.place.0 < end || !is_within || length > MAX_DECODE_BYTES {
+            if node.place.1 > free_up_to || !is_within || length > MAX_DECODE_BYTES {
                 continue;
             }
-            end = node.place.1;
+            free_up_to = node.place.0;
             let place = Place { sequence, length: length as u32, start };
             match self.header_at(place) {
                 Some(found) => self.headers.push(found),
@@ -209,6 +210,28 @@ mod tests {
             file.extend_from_slice(&bytes);
         }
         file
+    }
+
+    /// A bit in the length of a block's value took the sound blocks before it along.
+    #[test]
+    fn of_two_nodes_that_overlap_the_first_that_was_written_is_kept() {
+        let node = |sequence: u64, says: u32| {
+            let head = [&says.to_ne_bytes()[..], &[0, 0, 8, 0], &sequence.to_be_bytes()].concat();
+            [head, vec![7; 100]].concat()
+        };
+        // The later a node is written, the lower it lies. That of 6 says that it is longer than it is.
+        let (early, late) = (node(5, 100), node(6, 164));
+        let (early_at, late_at) = (4096 - early.len(), 4096 - early.len() - late.len());
+        let mut page = vec![0; 4096];
+        page[12..14].copy_from_slice(&20_u16.to_ne_bytes());
+        page[16..18].copy_from_slice(&(early_at as u16).to_ne_bytes());
+        page[18..20].copy_from_slice(&(late_at as u16).to_ne_bytes());
+        page[late_at..].copy_from_slice(&[late, early].concat());
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(DATA_FILE), &page).unwrap();
+        let salvage = Salvage::scan(directory.path()).unwrap().unwrap();
+        let found: Vec<u32> = salvage.bodies.iter().map(|place| place.sequence).collect();
+        assert_eq!(found, [5]);
     }
 
     /// Every place of a sequence number was compared with all before it, and read for every block of that number.

@@ -563,6 +563,39 @@ fn an_account_whose_address_is_damaged_is_not_taken_for_an_empty_one() {
     assert!(not_found > 40, "the order of keys seldom shows it: {not_found}");
 }
 
+/// What was paid to an address whose entry in the history is filed under another was passed over in silence.
+#[test]
+fn an_entry_of_the_history_whose_address_is_damaged_is_not_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 1, Vec::new());
+    connect(&store, &genesis(), &first);
+    write(&store, |writer| {
+        let mut entries = super::super::entries(&first, &[address(1)]).into_iter();
+        entries.try_for_each(|(address, entry)| writer.put_activity(&address, &entry))
+    });
+    let (key, value) = {
+        let (_map, txn) = store.0.environment.begin_read().unwrap();
+        let (key, value) = store.0.tables.activity.last(&txn).unwrap().unwrap();
+        (key.to_vec(), value.to_vec())
+    };
+    for bit in 0..256 {
+        let mut damaged = key.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let renamed = |from: &[u8], to: &[u8]| {
+            tamper(&store, |tables, txn| {
+                tables.activity.delete(txn, from).unwrap();
+                tables.activity.put(txn, to, &value).unwrap();
+            });
+        };
+        renamed(&key, &damaged);
+        let asked = store.read(|reader| reader.activity(&address(1), 9));
+        assert!(matches!(asked, Err(StoreError::Damaged { .. })), "bit {bit}: {asked:?}");
+        renamed(&damaged, &key);
+    }
+    assert_eq!(read(&store, |reader| reader.activity(&address(1), 9)).len(), 1);
+}
+
 #[test]
 fn blocks_whose_ids_begin_alike_are_told_apart() {
     let directory = tempfile::tempdir().unwrap();

@@ -183,6 +183,15 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
         for entry in self.tables.activity.rev_prefix_iter(&self.txn, address.as_bytes())?.take(limit) {
             entries.push(activity(entry?)?);
         }
+        // An entry whose key was damaged is no longer among them, but beside them: see `sealed`.
+        let after = self.tables.activity.get_greater_than(&self.txn, &last_activity_key(address))?;
+        let before = match entries.len() < limit {
+            true => self.tables.activity.get_lower_than(&self.txn, address.as_bytes())?,
+            false => None,
+        };
+        for (key, value) in before.into_iter().chain(after) {
+            unsealed(key, value, HISTORY)?;
+        }
         Ok(entries)
     }
 
@@ -390,6 +399,15 @@ impl<'s> Write for Transaction<'s, RwTxn<'s>> {
 
 /// What sentences about damage call an account.
 const ACCOUNT: &str = "an account";
+/// The same for what is remembered of a watched address.
+const HISTORY: &str = "an entry of the history";
+
+/// The greatest key that an entry of an address can have.
+fn last_activity_key(address: &Address) -> [u8; 40] {
+    let mut key = [0xff; 40];
+    key[..32].copy_from_slice(address.as_bytes());
+    key
+}
 
 /// The value of an entry that is sealed with its key.
 fn unsealed<'v>(key: &[u8], value: &'v [u8], what: &str) -> Result<&'v [u8], StoreError> {
@@ -398,7 +416,7 @@ fn unsealed<'v>(key: &[u8], value: &'v [u8], what: &str) -> Result<&'v [u8], Sto
 
 /// What an entry of the history says.
 fn activity((key, value): (&[u8], &[u8])) -> Result<Activity, StoreError> {
-    Ok(decode(unsealed(key, value, "an entry of the history")?)?)
+    Ok(decode(unsealed(key, value, HISTORY)?)?)
 }
 
 /// The key of a height that a valid block has.
