@@ -153,16 +153,17 @@ impl WalletError {
         }
     }
 
-    /// What the user can do now, where the sentence does not say it: of what failed, then of what was asked for.
+    /// What the user can do now, where the sentence does not say it; after that, what about the cause.
     pub fn hints(&self) -> impl Iterator<Item = &'static str> {
         let cause = match self {
-            Self::PaymentMade { source, .. } => source.hint(),
+            // That of a disk is to start again, which would be to pay again.
+            Self::PaymentMade { source, .. } if source.exit_code() != DISK => source.hint(),
             _ => None,
         };
-        cause.into_iter().chain(self.hint())
+        self.hint().into_iter().chain(cause)
     }
 
-    /// What the user can do now, where the sentence does not say it.
+    /// The first of [`Self::hints`].
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Failure(failure) => failure.hint(Program::Wallet),
@@ -207,5 +208,42 @@ impl WalletError {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::key_store::Became;
+
+    use super::*;
+
+    /// Whoever believed it and threw the passphrase away had lost the coins.
+    #[test]
+    fn of_keys_that_may_be_encrypted_it_is_not_said_that_they_are_not() {
+        let uncertain = |name: &str| {
+            let (name, source) = (name.parse::<KeyName>().unwrap(), std::io::ErrorKind::StorageFull.into());
+            let source = FilesError::Uncertain { path: "key.pem".into(), source };
+            (name.clone(), KeyStoreError::Uncertain { name, became: Became::Encrypted, source })
+        };
+        let plain = |name: &str| {
+            let name: KeyName = name.parse().unwrap();
+            (name, KeyStoreError::NoRoom { path: "key.pem".into() })
+        };
+        let told = |refused| WalletError::NotAllEncrypted { refused, of: 2 };
+        let all = told(vec![uncertain("alice"), uncertain("bob")]);
+        let sentence = all.to_string();
+        assert!(
+            sentence.starts_with("it is not certain whether these are encrypted: alice, bob; "),
+            "{sentence}"
+        );
+        assert!(sentence.ends_with("nobody can recover it"), "{sentence}");
+        assert!(
+            all.exit_code() == DISK && all.hint().is_some_and(|hint| hint.starts_with("keep the passphrase"))
+        );
+        let both = told(vec![plain("alice"), uncertain("bob")]).to_string();
+        assert!(both.starts_with("1 of 2 keys could not be encrypted: alice; it is not certain"), "{both}");
+        let none = told(vec![plain("alice"), plain("bob")]);
+        assert_eq!(none.to_string(), "2 of 2 keys could not be encrypted: alice, bob");
+        assert!(none.hint().is_some_and(|hint| hint.starts_with("once they can be")));
     }
 }

@@ -88,6 +88,7 @@ fn a_payment_that_is_made_never_looks_refused() {
     let unprinted = alice.cut_off().start_without_room(&payment).end();
     assert_eq!(unprinted.status.code(), Some(3), "{unprinted:?}");
     says_that_it_is_made(&unprinted, 1);
+    assert!(!unprinted.stderr.contains("start again"), "{unprinted:?}");
 
     // Somebody else has the port on which it would wait for blocks.
     let away = alice.cut_off();
@@ -97,6 +98,7 @@ fn a_payment_that_is_made_never_looks_refused() {
     let unfollowed = away.try_wallet(&[&payment[..], &["--wait", "--set", &setting]].concat());
     assert_eq!(unfollowed.status.code(), Some(1), "{unfollowed:?}");
     says_that_it_is_made(&unfollowed, 2);
+    assert!(unfollowed.stderr.contains("\nhint: another port: "), "{unfollowed:?}");
 }
 
 /// It was printed after all peers had their say, each of which may take seconds.
