@@ -40,6 +40,7 @@ pub mod passphrase;
 #[doc = include_str!("../PROTOCOL.md")]
 pub mod protocol {}
 pub mod process;
+pub mod rate_limit;
 pub mod rules;
 pub mod settings;
 pub mod signature;

@@ -9,12 +9,12 @@ use common::amount::Amount;
 use common::chain::TipChange;
 use common::hash::BlockId;
 use common::node::{Idle, Notice, Source, Template};
+use common::rate_limit::RateLimit;
 use common::rules::Rules;
 use common::text::count;
 use common::time::{Height, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::rate_limit::RateLimit;
 use crate::words;
 
 /// Blocks found here that are remembered, to say so when a reorganisation takes them out: more than the

@@ -1,18 +1,7 @@
-//! Every bound of what a miner says, and of what strangers can make it do at its start or when it looks for networks.
+//! Every bound of what strangers can make a miner do at its start, or when it looks for networks.
 //! `LIMITS.md` has them in tables.
 
 use std::time::Duration;
-
-/// So many lines of one kind are shown in each period: enough to follow what happens, too few to bury the rest of the
-/// log.
-pub const LINES_A_PERIOD: u64 = 20;
-/// The usual period.
-pub const PERIOD: Duration = Duration::from_secs(10);
-/// A period in which there was no room for all is followed by one twice as long, up to this: a flood that lasts fills
-/// no disk, 300 kB a day and kind.
-pub const LONGEST_PERIOD: Duration = Duration::from_secs(600);
-/// The most characters of a line. What is longer was sent by a stranger.
-pub const LONGEST_LINE: usize = 400;
 
 /// The longest that mining waits, at the start, for the chain that others claim to have: they may lie.
 pub const LONGEST_START: Duration = Duration::from_secs(30);
@@ -39,10 +28,6 @@ mod tests {
         let table = include_str!("../../LIMITS.md");
         let seconds = |duration: Duration| format!("{} s", duration.as_secs());
         let rows = [
-            ("LINES_A_PERIOD", LINES_A_PERIOD.to_string()),
-            ("PERIOD", seconds(PERIOD)),
-            ("LONGEST_PERIOD", seconds(LONGEST_PERIOD)),
-            ("LONGEST_LINE", LONGEST_LINE.to_string()),
             ("LONGEST_START", seconds(LONGEST_START)),
             ("MAX_NETWORKS", MAX_NETWORKS.to_string()),
             ("MAX_MINERS", MAX_MINERS.to_string()),

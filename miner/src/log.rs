@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal};
 
+use common::rate_limit::cut;
 use common::text::printable;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -12,7 +13,6 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::limits::LONGEST_LINE;
 use crate::words;
 
 /// Sends what the program says from now on to standard error. Colours are for terminals, and only where the
@@ -63,11 +63,6 @@ where
     }
 }
 
-/// The beginning of a line that is too long.
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(LONGEST_LINE).map_or(text, |(end, _)| &text[..end])
-}
-
 /// The text of an event.
 #[derive(Default)]
 struct Message(String);
@@ -79,17 +74,5 @@ impl Visit for Message {
             "message" => write!(self.0, "{value:?}"),
             name => write!(self.0, " {name}={value:?}"),
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_has_an_end() {
-        let long = "é".repeat(1_000_000);
-        assert_eq!(cut(&long).chars().count(), LONGEST_LINE);
-        assert_eq!(cut("short"), "short");
     }
 }

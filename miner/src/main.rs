@@ -21,7 +21,6 @@ mod limits;
 mod log;
 mod networks;
 mod program;
-mod rate_limit;
 mod run;
 mod verify;
 mod words;

@@ -32,8 +32,22 @@ enum AnnounceError {
     Session { peer: String, source: SessionError },
     #[error("the peer {peer} was not done within {} s", PEER_WITHIN.as_secs())]
     Late { peer: String },
-    #[error("the peer {peer} does not take the payment yet")]
-    NotTaken { peer: String },
+    #[error("the peer {peer} does not take the payment yet: {why}")]
+    NotYet { peer: String, why: &'static str },
+    #[error("the peer {peer} refuses the payment: {why}")]
+    Refused { peer: String, why: &'static str },
+    #[error("the peer {peer} did not say what became of the payment")]
+    NoResult { peer: String },
+}
+
+impl AnnounceError {
+    /// What the user can expect, or do.
+    fn next(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "`wallet sync --once` and then `wallet history` show what becomes of it",
+            _ => "`wallet sync` sends the payment again",
+        }
+    }
 }
 
 /// Sends a payment everywhere; says what did not work.
@@ -55,8 +69,7 @@ pub fn announce(settings: &Settings, network: &NetworkId, transaction: Transacti
         Err(error) => failures.push(error.into()),
     }
     for error in failures {
-        let error = with_causes(&error);
-        notes(Note::warning(format!("{error}; `wallet sync` sends the payment again")));
+        notes(Note::warning(format!("{}; {}", with_causes(&error), error.next())));
     }
 }
 
@@ -78,12 +91,25 @@ async fn submit(peer: &str, network: &NetworkId, transaction: Transaction) -> Re
     let (mut session, _) = connect_to_any(&addresses, network, own_hello, deadlines).await?;
     session.send(&Request::SubmitTransactions(vec![transaction])).await.map_err(failed)?;
     match session.next().await.map_err(failed)? {
-        Response::Results(results)
-            if matches!(results[..], [SubmitResult::ACCEPTED | SubmitResult::KNOWN]) =>
-        {
-            Ok(())
-        }
-        _ => Err(AnnounceError::NotTaken { peer: peer.to_owned() }),
+        Response::Results(results) if results.len() == 1 => became(peer, results[0]),
+        _ => Err(AnnounceError::NoResult { peer: peer.to_owned() }),
+    }
+}
+
+/// What a peer said of the payment (`PROTOCOL.md`, section 7).
+fn became(peer: &str, result: SubmitResult) -> Result<(), AnnounceError> {
+    let peer = || peer.to_owned();
+    let not_yet = |why| Err(AnnounceError::NotYet { peer: peer(), why });
+    let refused = |why| Err(AnnounceError::Refused { peer: peer(), why });
+    match result {
+        SubmitResult::ACCEPTED | SubmitResult::KNOWN => Ok(()),
+        SubmitResult::NONCE_GAP => not_yet("it lacks an earlier payment of the sender"),
+        SubmitResult::FUNDS => not_yet("on its chain the sender cannot pay so much"),
+        SubmitResult::POOL_FULL => not_yet("it has no room, and others pay more"),
+        SubmitResult::CONFLICT => not_yet("another payment of the sender waits there in its place"),
+        SubmitResult::NONCE_TOO_LOW => refused("its chain holds the payment, or another in its place"),
+        SubmitResult::EXPIRED => refused("its chain is past the last block that might have held it"),
+        _ => refused("it breaks a rule there"),
     }
 }
 
@@ -95,6 +121,30 @@ fn own_hello(theirs: &Hello) -> Hello {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Once all of it was "not yet": whoever was told so waited for a payment that could never come.
+    #[test]
+    fn what_can_never_be_taken_is_not_called_a_matter_of_time() {
+        let said = |result| became("host:1", result).map_err(|error| (error.to_string(), error.next()));
+        assert_eq!(said(SubmitResult::ACCEPTED), Ok(()));
+        assert_eq!(said(SubmitResult::KNOWN), Ok(()));
+        for result in
+            [SubmitResult::NONCE_GAP, SubmitResult::FUNDS, SubmitResult::POOL_FULL, SubmitResult::CONFLICT]
+        {
+            let (sentence, next) = said(result).unwrap_err();
+            assert!(
+                sentence.contains("yet: ") && next.contains("sends the payment again"),
+                "{sentence}; {next}"
+            );
+        }
+        for result in
+            [SubmitResult::NONCE_TOO_LOW, SubmitResult::EXPIRED, SubmitResult::FORM, SubmitResult(999)]
+        {
+            let (sentence, next) = said(result).unwrap_err();
+            assert!(sentence.contains("refuses") && !sentence.contains("yet"), "{sentence}");
+            assert!(next.contains("wallet history"), "{next}");
+        }
+    }
 
     #[test]
     fn the_table_of_limits_has_the_time_of_a_peer() {

@@ -56,7 +56,7 @@ pub enum WalletError {
     NoChainGiven { network: String, within: Duration },
     #[error("stopped before it was done")]
     Interrupted,
-    #[error("the payment {id} will never be confirmed: another payment took its place")]
+    #[error("the payment {id} is not confirmed: the chain holds another payment in its place")]
     PaymentConflicting { id: TransactionId },
     #[error("the payment {id} has expired: no block took it in time")]
     PaymentExpired { id: TransactionId },
@@ -188,6 +188,10 @@ impl WalletError {
             ),
             Self::PaymentMade { .. } => Some(
                 "do not pay again: `wallet sync` sends the payment until a block holds it, `wallet history` shows it",
+            ),
+            Self::PaymentConflicting { .. } | Self::PaymentExpired { .. } => Some(
+                "a reorganisation of the newest blocks may still confirm it: before you pay again, see that `wallet \
+                 history` says the same some blocks later, or you may pay twice",
             ),
             Self::NeverSynced { .. } => Some("run `wallet sync --once` to fetch the chain from a miner"),
             Self::NobodyHeard { .. } => Some(

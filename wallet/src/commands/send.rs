@@ -4,12 +4,13 @@
 use common::amount::Amount;
 use common::hash::TransactionId;
 use common::passphrase::Passphrases;
-use common::rules::MAX_DATA_BYTES;
+use common::rules::{MAX_DATA_BYTES, Rules};
 use common::store::{Store, Tip};
+use common::time::Timestamp;
 use common::transaction::{Payment, Transaction, TransactionVersion};
 
 use crate::error::WalletError;
-use crate::output::{Note, Notes};
+use crate::output::{Note, Notes, duration};
 use crate::wallet::{Party, Wallet};
 
 /// What the user asks for.
@@ -90,6 +91,11 @@ pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) 
         notes(Note::warning(format!("a payment of long ago stays in the outbox: {error}")));
     }
 
+    if let (Some(tip), Some(blocks)) = (&tip, request.valid_for)
+        && let Some(doubt) = may_be_too_late(tip, blocks, &wallet.rules, Timestamp::from_system_clock())
+    {
+        notes(Note::warning(doubt));
+    }
     let until = match transaction.payment.valid_until {
         0 => "until a block holds it".to_owned(),
         height => format!("until a block holds it, or block {height} is past"),
@@ -125,12 +131,27 @@ fn valid_until(tip: Option<&Tip>, valid_for: Option<u32>) -> Result<u32, WalletE
     u32::try_from(last).map_err(|_| WalletError::ValidTooLong { last })
 }
 
+/// What is to be said where the chain here is so old that the network may be past the blocks that might hold a payment.
+/// A network without a target spacing may make no blocks for as long as nobody pays, so that nothing follows there.
+fn may_be_too_late(tip: &Tip, valid_for: u32, rules: &Rules, now: Timestamp) -> Option<String> {
+    let age = now.millis_since(tip.time);
+    let usual = 1_000 * u64::from(valid_for) * u64::from(rules.target_block_seconds);
+    (usual > 0 && age > usual).then(|| {
+        format!(
+            "the chain here is {} old, in which the network usually makes more than {valid_for} blocks: the payment may \
+             have expired already. `wallet sync --once` shows it",
+            duration(age)
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use common::consensus::check_transaction;
     use common::failure::Failure;
     use common::key_store::KeyStoreError;
     use common::signature::RsaVerifier;
+    use common::store::StoreError;
 
     use super::*;
     use crate::commands::testing::{Scene, ignore};
@@ -178,6 +199,28 @@ mod tests {
         assert!(error.hint().is_some_and(|hint| hint.contains("those made with --valid-for")));
         scene.send("alice", "5", "bob", "0.5");
         assert_eq!(scene.pending(), 2);
+    }
+
+    /// It looked as good as any, and no miner could ever take it.
+    #[test]
+    fn whoever_pays_by_an_old_chain_hears_that_the_payment_may_have_expired_already() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let tip = scene.chain().store().read::<_, StoreError>(|reader| reader.tip()).unwrap();
+        let rules = &Rules { target_block_seconds: 5, ..(*scene.wallet.rules).clone() };
+        let later = |blocks: u64| {
+            Timestamp::from_millis(tip.time.millis() + 1_000 * blocks * u64::from(rules.target_block_seconds))
+        };
+        assert_eq!(may_be_too_late(&tip, 100, rules, later(100)), None);
+        let doubt = may_be_too_late(&tip, 100, rules, later(101)).unwrap();
+        assert!(doubt.contains("more than 100 blocks") && doubt.contains("wallet sync --once"), "{doubt}");
+        assert_eq!(
+            may_be_too_late(&tip, 100, &scene.wallet.rules, later(1_000)),
+            None,
+            "no spacing is aimed at"
+        );
+        // Of a clock that is behind nothing follows.
+        assert_eq!(may_be_too_late(&tip, 1, rules, Timestamp::from_millis(0)), None);
     }
 
     #[test]

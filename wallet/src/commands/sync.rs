@@ -22,6 +22,7 @@ use crate::output::{Note, Notes};
 
 mod fates;
 mod follower;
+mod notices;
 mod resend;
 
 use follower::Follower;
@@ -75,7 +76,7 @@ pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<St
     };
     let outbox = Outbox::new(data.outbox(&rules.name, &network));
     let keys = KeyStore::new(data.keys());
-    let mut follower = Follower::new(settings, keys, outbox, until, notes);
+    let mut follower = Follower::new(settings, &rules.name, keys, outbox, until, notes);
     follower.watch_keys(&chain)?;
     let node = Node::new(chain, config, Arc::new(RsaVerifier::default()), driver.now())?;
     driver.run(node, &mut follower)?;

@@ -26,11 +26,16 @@ pub fn told(before: Before, now: Fate) -> Option<String> {
         (Known(Fate::Conflicting), Fate::Pending) => {
             Some("a reorganisation freed its place; it is pending again and sent again.".to_owned())
         }
+        (Known(Fate::Expired), Fate::Pending) => {
+            Some("a reorganisation gave it time again; it is pending again and sent again.".to_owned())
+        }
         (_, Fate::Pending) => None,
         // Whoever knows the one has nothing to do about the other.
         (Known(Fate::Expired), Fate::Conflicting) | (Known(Fate::Conflicting), Fate::Expired) => None,
-        (_, Fate::Conflicting) => {
-            Some("it will never be confirmed, for another payment took its place.".to_owned())
+        // Another reorganisation may change it back.
+        (_, Fate::Conflicting) => Some("the chain now holds another payment in its place.".to_owned()),
+        (Known(Fate::Confirmed(_)), Fate::Expired) => {
+            Some("a reorganisation took it out of the chain, and now it has expired.".to_owned())
         }
         (_, Fate::Expired) => {
             Some("it has expired: no block took it in time, and its money is free again.".to_owned())
@@ -61,9 +66,11 @@ mod tests {
             (Before::Known(Fate::Pending), confirmed(5), "confirmed in block 5"),
             (Before::Known(confirmed(5)), confirmed(6), "confirmed in block 6"),
             (Before::Known(confirmed(5)), Fate::Pending, "took it out"),
-            (Before::Known(confirmed(5)), Fate::Conflicting, "another payment took its place"),
+            (Before::Known(confirmed(5)), Fate::Conflicting, "another payment in its place"),
             (Before::Known(Fate::Conflicting), Fate::Pending, "freed its place"),
             (Before::Known(Fate::Pending), Fate::Expired, "expired"),
+            (Before::Known(Fate::Expired), Fate::Pending, "time again; it is pending again"),
+            (Before::Known(confirmed(5)), Fate::Expired, "took it out of the chain, and now it has expired"),
         ] {
             let text = told(old, new).expect("it is worth telling");
             assert!(text.contains(part), "{old:?} to {new:?}: {text}");

@@ -23,6 +23,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::Until;
 use super::fates::{Before, told};
+use super::notices::Notices;
 use super::resend::Resend;
 use crate::error::WalletError;
 use crate::outbox::{Fate, Outbox, PaymentName, Survey};
@@ -48,9 +49,11 @@ pub struct Follower<'a> {
     outbox: Outbox,
     until: Until,
     notes: &'a mut Notes<'a>,
+    notices: Notices,
     progress: Option<ProgressBar>,
     /// Whether the user wants to know of every block.
     verbose: bool,
+    /// The name of the network that is followed.
     network: String,
     status_interval: Duration,
     resend: Resend,
@@ -77,6 +80,7 @@ pub struct Follower<'a> {
 impl<'a> Follower<'a> {
     pub fn new(
         settings: &Settings,
+        network: &str,
         keys: KeyStore,
         outbox: Outbox,
         until: Until,
@@ -88,9 +92,10 @@ impl<'a> Follower<'a> {
             outbox,
             until,
             notes,
+            notices: Notices::default(),
             progress: None,
             verbose: settings.log >= LevelFilter::DEBUG,
-            network: settings.network.clone(),
+            network: network.to_owned(),
             status_interval: settings.status_broadcast_interval,
             resend: Resend::new(settings.transaction_broadcast_interval),
             fates: None,
@@ -406,6 +411,7 @@ impl<'a> Follower<'a> {
             // Another `wallet sync` on the same data directory may have been faster.
             let survey = self.tell_changes(node.chain())?;
             commands = self.due(&survey, now.monotonic);
+            self.notices.left_out(now.monotonic).into_iter().for_each(|note| self.note(note));
         }
         if self.far_behind && node.is_caught_up() {
             self.far_behind = false;
@@ -456,35 +462,11 @@ impl<S: Store> Program<S> for Follower<'_> {
             Notice::DeepReorganisation { depth } => {
                 self.note(Note::warning(format!("{depth} blocks were replaced by a chain with more work; payments in them may be pending again")));
             }
-            Notice::PeerFound { target, agent } => {
-                self.note(Note::info(format!("Following {target} ({}).", output::data(agent.as_bytes()))));
+            other => {
+                if let Some(note) = self.notices.note(&other, self.verbose) {
+                    self.note(note);
+                }
             }
-            Notice::PeerFailed { target, reason, .. } => {
-                self.note(Note::info(format!("{target} is left alone for now: {reason}.")))
-            }
-            Notice::PeerMisbehaved { target, reason, .. } => {
-                self.note(Note::warning(format!("{target} broke the protocol and is left alone: {reason}")));
-            }
-            Notice::ForeignNetwork { from, .. } => self.note(Note::info(format!(
-                "Another network is heard from {from} and ignored; `miner networks` shows which there are."
-            ))),
-            Notice::ClockDiffers { target, offset_ms } => self.note(Note::warning(format!(
-                "the clock of {target} is {} {} this machine's; one of the two is wrong",
-                output::duration(offset_ms.unsigned_abs()),
-                if offset_ms > 0 { "ahead of" } else { "behind" }
-            ))),
-            Notice::InvalidBlock { id, reason } => {
-                self.note(Note::warning(format!("block {} was refused: {reason}", id.short())));
-            }
-            Notice::BlockWaits { id, ahead_ms } => self.note(Note::info(format!(
-                "Block {} is {} ahead of this machine's clock and has to wait.",
-                id.short(),
-                output::duration(ahead_ms)
-            ))),
-            Notice::Submitted { target, taken, of } if taken < of || self.verbose => {
-                self.note(Note::info(format!("{target} took {taken} of {of} payments.")));
-            }
-            _ => {}
         }
     }
 

@@ -21,7 +21,7 @@ fn settings(root: &Path) -> Settings {
 fn follower<'a>(scene: &Scene, until: Until, notes: &'a mut Notes<'a>) -> Follower<'a> {
     let root = tempfile::tempdir().unwrap();
     let (keys, outbox) = (scene.wallet.keys.clone(), scene.wallet.outbox.clone());
-    let mut follower = Follower::new(&settings(root.path()), keys, outbox, until, notes);
+    let mut follower = Follower::new(&settings(root.path()), "class-7b", keys, outbox, until, notes);
     follower.watch_keys(scene.chain()).unwrap();
     follower
 }
@@ -96,7 +96,7 @@ fn a_conflict_is_told_once_and_so_is_its_end() {
     scene.restore_outbox(&first);
     assert_eq!(
         news(&mut follower, &scene),
-        ["alice pays 1 to bob: it will never be confirmed, for another payment took its place."]
+        ["alice pays 1 to bob: the chain now holds another payment in its place."]
     );
     assert!(news(&mut follower, &scene).is_empty());
     scene.reorganise();
@@ -118,7 +118,7 @@ fn a_payment_that_expired_and_then_lost_its_place_has_expired_wherever_it_is_sho
     scene.send("alice", "1", "bob", "0");
     scene.mine_for("bob");
     let told = news(&mut follower, &scene);
-    assert!(told.iter().all(|line| !line.contains("another payment took its place")), "{told:?}");
+    assert!(told.iter().all(|line| !line.contains("another payment in its place")), "{told:?}");
     assert_eq!(follower.fates.as_ref().and_then(|fates| fates.get(&name)), Some(&Fate::Expired));
     let shown = history(&scene.wallet, None, 100, &mut crate::commands::testing::ignore).unwrap();
     assert!(shown.contains("expired: no block up to 2 held it") && !shown.contains("conflicting"), "{shown}");
@@ -154,7 +154,7 @@ fn catching_up_ends_also_when_nobody_is_heard_or_nobody_gives_his_chain() {
     let nobody = over(&mut |follower| {
         !follower.is_over(false, false, tip, seconds(1)) && follower.is_over(false, false, tip, seconds(100))
     });
-    assert!(nobody.is_some_and(|error| error.contains("was heard within")));
+    assert!(nobody.is_some_and(|error| error.contains(r#""class-7b" was heard within"#)));
     let none_gives = over(&mut |follower| {
         !follower.is_over(true, false, tip, seconds(1))
             && !follower.is_over(true, false, BlockId::from_bytes([2; 32]), seconds(60))
@@ -181,4 +181,19 @@ fn who_follows_a_silent_network_is_told_once_and_goes_on() {
         notes.len() == 2 && notes[0].contains("still listening") && notes[1].starts_with("hint"),
         "{notes:?}"
     );
+}
+
+/// Whoever was told "never" paid again, and a reorganisation then brought both.
+#[test]
+fn a_payment_in_conflict_at_the_tip_is_not_given_up_for_good() {
+    let scene = Scene::new();
+    let id = TransactionId::from_bytes([1; 32]);
+    for fate in [Fate::Conflicting, Fate::Expired] {
+        let mut ignore = ignore;
+        let mut follower = follower(&scene, Until::Confirmed(id), &mut ignore);
+        follower.check_goal(&id, fate);
+        let error = follower.end().unwrap_err();
+        assert!(!error.to_string().contains("never") && error.exit_code() == 1, "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("reorganisation") && hint.contains("twice")));
+    }
 }

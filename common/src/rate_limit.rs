@@ -1,8 +1,23 @@
-//! How many lines of one kind the log has room for. Used by [`crate::journal`].
+//! How much a program says of what strangers make it notice: so many lines of one kind, and of each the beginning. Used
+//! by the miner's log and by a wallet that follows the network. `LIMITS.md` has the numbers in its table.
 
 use std::time::Duration;
 
-use crate::limits::{LINES_A_PERIOD, LONGEST_PERIOD, PERIOD};
+/// So many lines of one kind are shown in each period: enough to follow what happens, too few to bury the rest of the
+/// log.
+pub const LINES_A_PERIOD: u64 = 20;
+/// The usual period.
+pub const PERIOD: Duration = Duration::from_secs(10);
+/// A period in which there was no room for all is followed by one twice as long, up to this: a flood that lasts fills
+/// no disk, 300 kB a day and kind.
+pub const LONGEST_PERIOD: Duration = Duration::from_secs(600);
+/// The most characters of a line. What is longer was sent by a stranger.
+pub const LONGEST_LINE: usize = 400;
+
+/// The beginning of a line that is too long ([`LONGEST_LINE`]).
+pub fn cut(line: &str) -> &str {
+    line.char_indices().nth(LONGEST_LINE).map_or(line, |(end, _)| &line[..end])
+}
 
 /// Limits the lines of one kind.
 #[derive(Debug)]
@@ -74,6 +89,13 @@ mod tests {
         let now = now + LONGEST_PERIOD;
         assert!((0..10).all(|it| lines.admits(now + it * PERIOD)));
         assert_eq!(lines.period, PERIOD);
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        let long = "é".repeat(1_000_000);
+        assert_eq!(cut(&long).chars().count(), LONGEST_LINE);
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]
