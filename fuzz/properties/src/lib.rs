@@ -23,7 +23,7 @@ use common::text::{printable, with_causes};
 pub use data::{block, header, transaction};
 pub use frames::frame;
 pub use messages::{datagram, message};
-pub use pem::pem;
+pub use pem::{encrypted_pem, pem};
 pub use rules::{rules, settings};
 pub use store::store;
 pub use text::text;
@@ -32,9 +32,10 @@ pub use text::text;
 pub type Property = fn(&[u8]);
 
 /// Every property, by the name of its fuzz target and of its directory in `fuzz/corpus`.
-pub const ALL: [(&str, Property); 11] = [
+pub const ALL: [(&str, Property); 12] = [
     ("block", block),
     ("datagram", datagram),
+    ("encrypted_pem", encrypted_pem),
     ("frame", frame),
     ("header", header),
     ("message", message),

@@ -118,6 +118,7 @@ macro_rules! targets {
 targets! {
     block: 2000,
     datagram: 1000,
+    encrypted_pem: 200,
     frame: 2000,
     header: 2000,
     message: 1000,
