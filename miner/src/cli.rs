@@ -53,7 +53,8 @@ pub enum Command {
               value_parser = clap::value_parser!(u64).range(1..=3600))]
         seconds: u64,
     },
-    /// Check everything that is kept on the disk: every page, block, signature, account and key
+    /// Check everything that is kept on the disk: pages and keys, every block's work and contents, and the best
+    /// chain's signatures and accounts
     Verify {
         /// If the chain is damaged, rebuild it from what is sound; the damaged one is kept aside
         #[arg(long)]
