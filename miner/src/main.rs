@@ -81,7 +81,7 @@ fn print(text: &str) -> Result<(), MinerError> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|source| Failure::System { action: "print the result", source }.into()),
+        written => written.map_err(|source| Failure::Unprinted { what: "the result", source }.into()),
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a user is told when a command does not succeed: one sentence, perhaps a hint, and an exit code.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
 use common::failure::{DISK, Failure, REFUSED, USAGE};
-use common::files::{FilesError, Program};
+use common::files::{self, FilesError, Program};
 use common::hash::TransactionId;
-use common::key_store::{KeyName, KeyStoreError};
+use common::key_store::{Became, KeyName, KeyStoreError};
 use common::rules::MAX_DATA_BYTES;
 use common::text::count;
 
@@ -24,6 +25,9 @@ pub enum WalletError {
     UnknownAddress { address: Address, directory: PathBuf },
     #[error("{}", not_all_encrypted(refused, *of))]
     NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
+    /// Keys are made or rewritten, durably.
+    #[error("{} {became}; only this could not be printed: {source}", each_of(keys))]
+    KeysWritten { keys: Vec<KeyName>, became: Became, source: io::Error },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
     #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
@@ -67,6 +71,15 @@ pub enum WalletError {
     /// The rest of what was asked for is not done.
     #[error("the payment {id} is made; what was to be done after it is not: {source}")]
     PaymentMade { id: TransactionId, source: Box<WalletError> },
+}
+
+/// Keys as the subject of a sentence.
+fn each_of(keys: &[KeyName]) -> String {
+    let names = keys.iter().map(KeyName::as_str).collect::<Vec<_>>().join(", ");
+    match keys {
+        [_] => format!("the key {names}"),
+        _ => format!("each of the keys {names}"),
+    }
 }
 
 /// Which keys have no passphrase, which may have one, and what is true of all others.
@@ -138,9 +151,11 @@ impl WalletError {
             Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| error.is_of_disk()) => {
                 DISK
             }
+            Self::KeysWritten { source, .. } if files::is_of_disk(source) => DISK,
             Self::PaymentUnknown { source, .. } if source.is_of_disk() => DISK,
             Self::PaymentMade { source, .. } => source.exit_code(),
             Self::NotAllEncrypted { .. }
+            | Self::KeysWritten { .. }
             | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
@@ -179,6 +194,18 @@ impl WalletError {
             Self::NotAllEncrypted { .. } => {
                 Some("once they can be, `wallet encrypt --all` encrypts those that are left")
             }
+            Self::KeysWritten { became, .. } => Some(match became {
+                Became::Made => {
+                    "back up its file, and keep its passphrase if it has one; `wallet list-addresses` shows its address"
+                }
+                Became::Encrypted => {
+                    "keep the passphrase: spending takes it from now on, and nobody can recover it"
+                }
+                Became::Decrypted => "from now on whoever has the file can spend, without a passphrase",
+                Became::ChangedPassphrase => {
+                    "keep the new passphrase: the old one does not open the key any more, and nobody can recover it"
+                }
+            }),
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
             ),

@@ -25,6 +25,7 @@ mod output;
 mod wallet;
 
 use cli::{Cli, Command};
+use commands::key_change::KeyChange;
 use commands::send::Request;
 use commands::sync::Until;
 use error::WalletError;
@@ -72,7 +73,15 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         Command::NewAddress { key, encrypt, passphrase_file } => {
             let passphrases = encrypt.then(|| Passphrases::from_flag(passphrase_file));
             let (bits, chain) = (rules.key_size, || open_chain(&settings.data_dir, &Arc::new(rules.clone())));
-            commands::new_address::new_address(&keys, bits, &key, passphrases.as_ref(), chain, &mut notes)?
+            let made = commands::new_address::new_address(
+                &keys,
+                bits,
+                &key,
+                passphrases.as_ref(),
+                chain,
+                &mut notes,
+            )?;
+            return print_change(made);
         }
         Command::ListAddresses => commands::list_addresses::list_addresses(&open()?, now, &mut notes)?,
         Command::History { key, limit } => {
@@ -80,18 +89,20 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
         Command::Encrypt { key, all: _, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            match key {
+            return print_change(match key {
                 Some(key) => commands::encrypt::encrypt(&keys, &key, &passphrases, &mut notes)?,
                 None => commands::encrypt::encrypt_all(&keys, &passphrases, &mut notes)?,
-            }
+            });
         }
         Command::Decrypt { key, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            commands::decrypt::decrypt(&keys, &key, &passphrases)?
+            return print_change(commands::decrypt::decrypt(&keys, &key, &passphrases)?);
         }
         Command::ChangePassphrase { key, passphrase_file, new_passphrase_file } => {
             let [old, new] = [passphrase_file, new_passphrase_file].map(Passphrases::from_flag);
-            commands::change_passphrase::change_passphrase(&keys, &key, &old, &new, &mut notes)?
+            let changed =
+                commands::change_passphrase::change_passphrase(&keys, &key, &old, &new, &mut notes)?;
+            return print_change(changed);
         }
         Command::Send { from, amount, to, fee, data, valid_for, wait, passphrase_file } => {
             let data = data.unwrap_or_default().into_bytes();
@@ -121,5 +132,9 @@ fn run(cli: Cli) -> Result<(), WalletError> {
 
 fn print(result: &str) -> Result<(), WalletError> {
     let printed = print_result(result).map(|_| ());
-    printed.map_err(|source| Failure::System { action: "print the result", source }.into())
+    printed.map_err(|source| Failure::Unprinted { what: "the result", source }.into())
+}
+
+fn print_change(change: KeyChange) -> Result<(), WalletError> {
+    print_result(&change.result).map(|_| ()).map_err(|source| change.unprinted(source))
 }

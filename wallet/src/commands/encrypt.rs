@@ -1,9 +1,10 @@
 //! `wallet encrypt NAME`: puts a key under a passphrase.
 
-use common::key_store::{KeyName, KeyStore, Rewritten};
+use common::key_store::{Became, KeyName, KeyStore, Rewritten};
 use common::passphrase::Passphrases;
 use common::text::count;
 
+use super::key_change::KeyChange;
 use crate::error::WalletError;
 use crate::output::{Note, Notes};
 use crate::wallet::Party;
@@ -19,12 +20,13 @@ pub fn encrypt(
     which: &Party,
     passphrases: &Passphrases,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
+) -> Result<KeyChange, WalletError> {
     let name = which.key(keys)?;
     let rewritten = keys.encrypt(&name, passphrases)?;
     tell_of_other_names(&name, &rewritten, notes);
     let path = rewritten.path.display();
-    Ok(format!("Key Name  {name}\nFile      {path}, encrypted\n{REMEMBER_IT}"))
+    let result = format!("Key Name  {name}\nFile      {path}, encrypted\n{REMEMBER_IT}");
+    Ok(KeyChange::of(name, Became::Encrypted, result))
 }
 
 /// Encrypts all keys that are not encrypted yet, with one passphrase. One that is refused keeps none of the others from
@@ -33,13 +35,14 @@ pub fn encrypt_all(
     keys: &KeyStore,
     passphrases: &Passphrases,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
+) -> Result<KeyChange, WalletError> {
     let names = plain_keys(keys, notes)?;
     // Also of keys that are encrypted already a readable copy may have been left.
     let tidied = keys.tidy();
     if names.is_empty() {
         tidied?;
-        return Ok("There is no key here that is not encrypted.".to_owned());
+        let result = "There is no key here that is not encrypted.".to_owned();
+        return Ok(KeyChange { keys: names, became: Became::Encrypted, result });
     }
     if let Err(error) = tidied {
         notes(Note::warning(format!("a readable copy of a key may be left: {error}")));
@@ -65,7 +68,10 @@ pub fn encrypt_all(
         }
     }
     match refused.is_empty() {
-        true => Ok(format!("{what} encrypted. {REMEMBER_IT}")),
+        true => {
+            let result = format!("{what} encrypted. {REMEMBER_IT}");
+            Ok(KeyChange { keys: names, became: Became::Encrypted, result })
+        }
         false => Err(WalletError::NotAllEncrypted { refused, of: names.len() }),
     }
 }
@@ -112,8 +118,9 @@ mod tests {
     fn an_encrypted_key_is_listed_and_paid_without_its_passphrase_and_spent_with_it() {
         let mut scene = Scene::new();
         let address = scene.address("alice").to_string();
-        let shown =
-            encrypt(&scene.wallet.keys, &party("alice"), &passphrase("two words"), &mut ignore).unwrap();
+        let shown = encrypt(&scene.wallet.keys, &party("alice"), &passphrase("two words"), &mut ignore)
+            .unwrap()
+            .result;
         assert!(shown.contains("alice.pem, encrypted") && shown.contains("Nobody can recover it"), "{shown}");
         scene.mine_for("alice");
         let listed = list_addresses(&scene.wallet, scene.now(), &mut ignore).unwrap();
@@ -148,7 +155,8 @@ mod tests {
         let mut notes = Vec::new();
         let shown =
             encrypt_all(&scene.wallet.keys, &passphrase("one"), &mut |note| notes.push(note.to_string()))
-                .unwrap();
+                .unwrap()
+                .result;
         assert!(shown.starts_with("alice encrypted. Spending"), "{shown}");
         assert!(notes[0].starts_with("warning: ") && notes[0].contains("broken.pem"), "{notes:?}");
         assert!(notes[1].starts_with("alice is encrypted, in "), "{notes:?}");
@@ -156,7 +164,7 @@ mod tests {
             scene.wallet.keys.load(&name.parse().unwrap(), 2048, &passphrase(text)).is_ok()
         };
         assert!(opens("alice", "one") && opens("bob", "other") && !opens("bob", "one"));
-        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap();
+        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap().result;
         assert!(shown.starts_with("There is no key"), "{shown}");
     }
 
@@ -215,7 +223,7 @@ mod tests {
         encrypt_all(&scene.wallet.keys, &passphrase("one"), &mut ignore).unwrap();
         let left = scene.wallet.keys.directory().join(".alice.pem.0123456789abcdef.tmp");
         std::fs::write(&left, "a plain copy, of a `wallet decrypt` that was killed").unwrap();
-        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap();
+        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap().result;
         assert!(shown.starts_with("There is no key"), "{shown}");
         assert!(!left.exists());
     }
