@@ -11,7 +11,7 @@ use common::failure::{Failure, USAGE};
 use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
 use common::process::hide_memory;
-use common::settings::{Loaded, environment};
+use common::settings::{Loaded, Note as Surprise, environment};
 use common::text::with_causes;
 use common::time::Timestamp;
 use tracing::level_filters::LevelFilter;
@@ -29,7 +29,7 @@ use commands::key_change::KeyChange;
 use commands::send::Request;
 use commands::sync::Until;
 use error::WalletError;
-use output::{Note, print_note, print_result};
+use output::{Note, Notes, print_note, print_result};
 use wallet::{Wallet, open_chain};
 
 /// What this program calls itself to peers.
@@ -108,6 +108,7 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let data = data.unwrap_or_default().into_bytes();
             let passphrases = Passphrases::from_flag(passphrase_file);
             let request = Request { from, amount, to, fee, data, valid_for, passphrases };
+            tell_surprises(&parameters.notes, &mut notes);
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             let id = sent.id;
@@ -123,11 +124,22 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
         Command::Verify { repair } => commands::verify::verify(&parameters, repair)?,
         Command::Sync { once } => {
+            tell_surprises(&parameters.notes, &mut notes);
             let until = if once { Until::CaughtUp } else { Until::Interrupted };
             commands::sync::follow(&parameters, until, &mut notes)?
         }
     };
     print(&result)
+}
+
+/// Tells of what may surprise those who join the network, or pay on it.
+fn tell_surprises(surprises: &[Surprise], notes: &mut Notes) {
+    for surprise in surprises {
+        notes(match surprise {
+            Surprise::CommonName { .. } => Note::warning(surprise),
+            Surprise::RulesChanged { .. } => Note::info(surprise),
+        });
+    }
 }
 
 fn print(result: &str) -> Result<(), WalletError> {
