@@ -10,6 +10,7 @@ use common::failure::{DISK, Failure, REFUSED, USAGE};
 use common::files::{self, FilesError, Program};
 use common::hash::TransactionId;
 use common::key_store::{Became, KeyName, KeyStoreError};
+use common::keys::KeyError;
 use common::rules::MAX_DATA_BYTES;
 use common::text::count;
 
@@ -28,6 +29,8 @@ pub enum WalletError {
     /// Keys are made or rewritten, durably.
     #[error("{} {became}; only this could not be printed: {source}", each_of(keys))]
     KeysWritten { keys: Vec<KeyName>, became: Became, source: io::Error },
+    #[error("{to} is not paid: the key in {} {error}", path.display())]
+    NotPaid { to: KeyName, path: PathBuf, error: KeyError },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
     #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
@@ -156,6 +159,7 @@ impl WalletError {
             Self::PaymentMade { source, .. } => source.exit_code(),
             Self::NotAllEncrypted { .. }
             | Self::KeysWritten { .. }
+            | Self::NotPaid { .. }
             | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
@@ -206,6 +210,12 @@ impl WalletError {
                     "keep the new passphrase: the old one does not open the key any more, and nobody can recover it"
                 }
             }),
+            Self::NotPaid { error: KeyError::TooSmall { .. }, .. } => Some(
+                "nobody could spend on this network what it is paid; `wallet new-address NAME` makes a key that can",
+            ),
+            Self::NotPaid { error: KeyError::Damaged { .. }, .. } => {
+                Some("nobody could spend what it is paid; `wallet new-address NAME` makes a key that can")
+            }
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
             ),
