@@ -24,8 +24,15 @@ pub enum WalletError {
     Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
-    #[error("{}", not_all_encrypted(refused, *of))]
-    NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
+    #[error("{}", not_all_encrypted(refused, unusable, *of))]
+    NotAllEncrypted {
+        /// Those that could not be encrypted, or may not be.
+        refused: Vec<(KeyName, KeyStoreError)>,
+        /// Those of which nobody can say whether they are.
+        unusable: Vec<(KeyName, KeyStoreError)>,
+        /// How many were to be.
+        of: usize,
+    },
     /// Keys are made or rewritten, durably.
     #[error("{} {became}; only this could not be printed: {source}", each_of(keys))]
     KeysWritten { keys: Vec<KeyName>, became: Became, source: io::Error },
@@ -86,12 +93,22 @@ fn each_of(keys: &[KeyName]) -> String {
 }
 
 /// Which keys have no passphrase, which may have one, and what is true of all others.
-fn not_all_encrypted(refused: &[(KeyName, KeyStoreError)], of: usize) -> String {
+fn not_all_encrypted(
+    refused: &[(KeyName, KeyStoreError)],
+    unusable: &[(KeyName, KeyStoreError)],
+    of: usize,
+) -> String {
     let (uncertain, plain): (Vec<_>, Vec<_>) = refused.iter().partition(|(_, error)| is_uncertain(error));
     let names = |keys: &[&(KeyName, KeyStoreError)]| {
         keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
     };
     let mut parts = Vec::new();
+    if !unusable.is_empty() {
+        let is_left = if unusable.len() == 1 { "is left as it is" } else { "are left as they are" };
+        let keys = count(unusable.len(), "key");
+        let names = names(&unusable.iter().collect::<Vec<_>>());
+        parts.push(format!("{keys} cannot be used, and {is_left}, encrypted or not: {names}"));
+    }
     if !plain.is_empty() {
         parts.push(format!("{} of {of} keys could not be encrypted: {}", plain.len(), names(&plain)));
     }
@@ -151,7 +168,9 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
-            Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| error.is_of_disk()) => {
+            Self::NotAllEncrypted { refused, unusable, .. }
+                if refused.iter().chain(unusable).any(|(_, error)| error.is_of_disk()) =>
+            {
                 DISK
             }
             Self::KeysWritten { source, .. } if files::is_of_disk(source) => DISK,
@@ -266,7 +285,7 @@ mod tests {
             let name: KeyName = name.parse().unwrap();
             (name, KeyStoreError::NoRoom { path: "key.pem".into() })
         };
-        let told = |refused| WalletError::NotAllEncrypted { refused, of: 2 };
+        let told = |refused| WalletError::NotAllEncrypted { refused, unusable: Vec::new(), of: 2 };
         let all = told(vec![uncertain("alice"), uncertain("bob")]);
         let sentence = all.to_string();
         assert!(
