@@ -60,12 +60,16 @@ pub enum Failure {
         part: Part,
         /// Where it lies.
         place: PathBuf,
+        /// Whether the disk kept some of it from being read.
+        of_disk: bool,
     },
     /// Some keys cannot be used; what to do about each was said of each.
     #[error("not every key in {} can be used", place.display())]
     UnusableKeys {
         /// Where they lie.
         place: PathBuf,
+        /// Whether the disk kept some of what was checked from being read.
+        of_disk: bool,
     },
     /// A result, or a part of one, could not be printed.
     #[error("cannot print {what}: {source}")]
@@ -122,6 +126,7 @@ impl Failure {
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
             Self::Settings(error) => error.is_of_disk(),
+            Self::Unsound { of_disk, .. } | Self::UnusableKeys { of_disk, .. } => *of_disk,
             Self::Unprinted { source, .. } | Self::System { source, .. } => files::is_of_disk(source),
             _ => false,
         }
@@ -193,6 +198,10 @@ impl Failure {
             (Self::Unsound { .. }, _) => {
                 "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
+            (Self::UnusableKeys { of_disk: true, .. }, _) => {
+                "let what cannot be read be read, or put it back from a backup: the disk may be failing"
+            }
+            (Self::UnusableKeys { .. }, _) => return None,
             // What is stored lies elsewhere, and nobody knows here whether anything was.
             (Self::Unprinted { .. }, _) => {
                 "see that there is room where standard output goes, or let it go elsewhere"

@@ -19,3 +19,4 @@ mod passphrases;
 mod payments;
 mod pipes;
 mod regressions;
+mod repair;
