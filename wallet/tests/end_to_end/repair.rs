@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::amount::Amount;
 use common::files::{Program, names_in};
 use common::store::Store;
 use common::time::Height;
@@ -50,6 +51,51 @@ fn damage(home: &Home<'_>, height: u64) {
     assert!(!places.is_empty(), "the block is in the file");
     places.iter().for_each(|place| bytes[place + 3] ^= 0x10);
     fs::write(&file, bytes).expect("there is room");
+}
+
+#[test]
+fn a_damaged_chain_is_found_repaired_and_fetched_again_and_keys_and_payments_stay_as_they_are() {
+    let network = Network::new();
+    let (home, theirs, miner) = with_a_pending_payment(&network, 12);
+    let kept = || (contents(&home.root.join("keys")), contents(&outbox(&home)));
+    let before = kept();
+    let height = home.height(Program::Wallet);
+    damage(&home, 7);
+
+    let found = home.try_wallet(&["verify"]);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    assert!(found.stderr.contains("damaged: ") && found.stdout.is_empty(), "{found:?}");
+    assert!(found.stderr.contains("hint: `wallet verify --repair`"), "{found:?}");
+    let repaired = home.try_wallet(&["verify", "--repair"]);
+    assert_eq!(repaired.status.code(), Some(0), "{repaired:?}");
+    assert!(repaired.stdout.starts_with("Repaired: "), "{repaired:?}");
+    assert!(repaired.stdout.contains("Outbox     sound: 1 payment,"), "{repaired:?}");
+    assert!(home.height(Program::Wallet) < 7 && height >= 12, "what is damaged is not kept");
+    assert_eq!(kept(), before);
+
+    // In its own time: it also sends the payment, which may get into a block of the miner at once.
+    miner.stop();
+    let miner = theirs.start_miner(&["--no-mine"]);
+    let tip = theirs.tip(Program::Miner).expect("there is a chain");
+    home.wallet(&["sync", "--once"]);
+    assert_eq!(home.tip(Program::Wallet), Some(tip));
+    assert_eq!(kept(), before);
+    home.audit(Program::Wallet);
+    let earned = theirs.chain(Program::Miner).expect("there is a chain");
+    let account = |home: &Home<'_>, name: &str| home.balance(&home.address(name));
+    let carol = theirs.address("mining_rewards");
+    let theirs_say = earned.store().read(|reader| reader.account(&carol)).expect("it is sound").balance;
+    assert_eq!((account(&home, "carol"), account(&home, "alice").is_zero()), (theirs_say, true));
+    assert!(home.wallet(&["verify"]).contains("sound: 1 payment,"));
+    miner.stop();
+
+    // And the payment is what it was: a block takes it.
+    let miner = theirs.start_miner(&[]);
+    let sync = home.start_wallet(&["sync"]);
+    home.wait_for_balance(&home.address("alice"), Amount::from_coins(1));
+    for running in [miner, sync] {
+        running.stop();
+    }
 }
 
 /// They were not looked at: a user who gave the directory up, for the chain can be had again, lost them.
