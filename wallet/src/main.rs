@@ -29,7 +29,7 @@ use commands::key_change::KeyChange;
 use commands::send::Request;
 use commands::sync::Until;
 use error::WalletError;
-use output::{Note, Notes, print_note, print_result};
+use output::{Note, Notes, print_line, print_note, print_result};
 use wallet::{Wallet, open_chain};
 
 /// What this program calls itself to peers.
@@ -39,13 +39,16 @@ fn main() -> ExitCode {
     hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => match cli::says_all(&error) {
-            Some(sentence) => {
-                print_note(&Note::error(sentence));
-                return ExitCode::from(USAGE);
+        // Help and the version: nothing of that was typed.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            match cli::says_all(&error) {
+                Some(sentence) => print_note(&Note::error(sentence)),
+                // It quotes what was typed.
+                None => error.render().to_string().lines().for_each(print_line),
             }
-            None => error.exit(),
-        },
+            return ExitCode::from(USAGE);
+        }
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

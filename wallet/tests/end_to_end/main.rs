@@ -20,3 +20,4 @@ mod payments;
 mod pipes;
 mod regressions;
 mod repair;
+mod terminal;
