@@ -368,6 +368,25 @@ fn malformed_values_are_named_with_their_place_and_what_would_be_right() {
     assert!(error.contains("config.toml, line 2 is not TOML: "), "{error}");
 }
 
+/// Keys that were made in one directory were not found from another.
+#[test]
+fn a_data_directory_of_a_file_is_written_out_in_full() {
+    for (user, place) in [
+        (User::new().file("data_dir = 'data'"), "config.toml, line 1: "),
+        (User::new().variable("FARTHING_DATA_DIR", "../data"), "FARTHING_DATA_DIR: "),
+    ] {
+        let error = user.error();
+        assert!(error.contains(&format!("{place}data_dir is ")), "{error}");
+        assert!(error.contains("it must be a path written out in full: a relative one leads"), "{error}");
+        // What is not in force is nobody's problem.
+        let data_dir = user.flags(&["--data-dir", "/elsewhere"]).load().settings.data_dir;
+        assert_eq!(data_dir, DataDirectory::new("/elsewhere"));
+    }
+    for flags in [["--data-dir", "data"], ["--set", "data_dir=data"]] {
+        assert_eq!(User::new().flags(&flags).load().settings.data_dir, DataDirectory::new("data"));
+    }
+}
+
 #[test]
 fn amounts_without_quotes_are_refused_with_the_repair() {
     for (text, key) in [
