@@ -82,6 +82,9 @@ fn rules(Loaded { rules, .. }: &Loaded) -> String {
 
 /// Prints a result, in which nothing plays with the terminal: a path may hold anything. Whoever stops reading it (`| head`) has seen enough.
 fn print(text: &str) -> Result<(), MinerError> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", printable_lines(text.trim_end())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

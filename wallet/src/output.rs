@@ -79,8 +79,11 @@ pub enum Audience {
 }
 
 /// Prints a result, or a part of one, in which nothing plays with the terminal: a path may hold anything. Whoever stops
-/// reading it (`| head`) has seen enough: that is no failure.
+/// reading it (`| head`) has seen enough: that is no failure. Of nothing not even a line is printed.
 pub fn print_result(text: &str) -> io::Result<Audience> {
+    if text.is_empty() {
+        return Ok(Audience::There);
+    }
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", printable_lines(text.trim_end())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Audience::Gone),

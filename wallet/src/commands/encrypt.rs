@@ -291,13 +291,18 @@ mod tests {
     fn a_passphrase_that_cannot_be_had_changes_nothing() {
         let scene = Scene::new();
         let keys = &scene.wallet.keys;
+        let contents =
+            || ["alice", "bob"].map(|name| std::fs::read(keys.path(&name.parse().unwrap())).unwrap());
+        let before = (contents(), common::files::names_in(keys.directory()).unwrap());
         for error in [
             encrypt(keys, &party("alice"), &no_passphrase(), &mut ignore).unwrap_err(),
             encrypt_all(keys, &no_passphrase(), &mut ignore).unwrap_err(),
         ] {
             assert_eq!(error.exit_code(), 1, "{error}");
         }
-        assert!(!scene.wallet.keys.is_encrypted(&"alice".parse().unwrap()).unwrap());
+        let mut names = common::files::names_in(keys.directory()).unwrap();
+        names.retain(|name| name != ".lock");
+        assert_eq!((contents(), names), before);
         let unknown =
             encrypt(&scene.wallet.keys, &party("carol"), &no_passphrase(), &mut ignore).unwrap_err();
         assert_eq!(unknown.exit_code(), 2);

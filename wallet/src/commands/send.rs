@@ -255,6 +255,7 @@ mod tests {
         assert!(matches!(refusal(&scene, &long), WalletError::DataTooLong { got: 81 }));
         let huge = Request { amount: Amount::MAX, fee: Some(Amount::from_units(1)), ..request };
         assert!(matches!(refusal(&scene, &huge), WalletError::TotalOverflows));
+        assert!(!scene.outbox_directory().exists(), "the lock lies in it");
     }
 
     #[test]
