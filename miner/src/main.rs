@@ -80,7 +80,8 @@ fn rules(Loaded { rules, .. }: &Loaded) -> String {
     format!("# The rules of the network {}\n{}", rules.network_id(), rules_to_toml(rules))
 }
 
-/// Prints a result, in which nothing plays with the terminal: a path may hold anything. Whoever stops reading it (`| head`) has seen enough.
+/// Prints a result, in which nothing plays with the terminal: a path may hold anything. Whoever stops reading it
+/// (`| head`) has seen enough.
 fn print(text: &str) -> Result<(), MinerError> {
     if text.is_empty() {
         return Ok(());

@@ -39,16 +39,16 @@ pub fn encrypt_all(
     let Plain { names, unusable } = plain_keys(keys, notes)?;
     // Also of keys that are encrypted already a readable copy may have been left.
     let tidied = keys.tidy();
-    if names.is_empty() && unusable.is_empty() {
+    if names.is_empty() {
         tidied?;
+        if !unusable.is_empty() {
+            return Err(WalletError::NotAllEncrypted { refused: Vec::new(), unusable, of: 0 });
+        }
         let result = "There is no key here that is not encrypted.".to_owned();
         return Ok(KeyChange { keys: names, became: Became::Encrypted, result });
     }
     if let Err(error) = tidied {
         notes(Note::warning(format!("a readable copy of a key may be left: {error}")));
-    }
-    if names.is_empty() {
-        return Err(WalletError::NotAllEncrypted { refused: Vec::new(), unusable, of: 0 });
     }
     let what = match &names[..] {
         [name] => name.to_string(),
