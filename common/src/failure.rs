@@ -60,12 +60,24 @@ pub enum Failure {
         part: Part,
         /// Where it lies.
         place: PathBuf,
+        /// Whether the disk kept some of it from being read.
+        of_disk: bool,
     },
     /// Some keys cannot be used; what to do about each was said of each.
     #[error("not every key in {} can be used", place.display())]
     UnusableKeys {
         /// Where they lie.
         place: PathBuf,
+        /// Whether the disk kept some of what was checked from being read.
+        of_disk: bool,
+    },
+    /// A result, or a part of one, could not be printed.
+    #[error("cannot print {what}: {source}")]
+    Unprinted {
+        /// What was to be printed.
+        what: &'static str,
+        /// What the system said of standard output.
+        source: io::Error,
     },
     /// The system refused.
     #[error("cannot {action}: {source}")]
@@ -114,7 +126,8 @@ impl Failure {
             Self::Store(error) | Self::Driver(DriverError::Store(error)) => error.is_of_disk(),
             Self::Repair(error) => error.is_of_disk(),
             Self::Settings(error) => error.is_of_disk(),
-            Self::System { source, .. } => files::is_of_disk(source),
+            Self::Unsound { of_disk, .. } | Self::UnusableKeys { of_disk, .. } => *of_disk,
+            Self::Unprinted { source, .. } | Self::System { source, .. } => files::is_of_disk(source),
             _ => false,
         }
     }
@@ -185,6 +198,14 @@ impl Failure {
             (Self::Unsound { .. }, _) => {
                 "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
+            (Self::UnusableKeys { of_disk: true, .. }, _) => {
+                "let what cannot be read be read, or put it back from a backup: the disk may be failing"
+            }
+            (Self::UnusableKeys { .. }, _) => return None,
+            // What is stored lies elsewhere, and nobody knows here whether anything was.
+            (Self::Unprinted { .. }, _) => {
+                "see that there is room where standard output goes, or let it go elsewhere"
+            }
             _ if self.is_of_disk() => files::DISK_HINT,
             (
                 Self::Driver(DriverError::Broadcast(BroadcastError::Bind { .. }))
@@ -210,6 +231,18 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was said to make room in the data directory, in which what was stored before is intact.
+    #[test]
+    fn what_cannot_be_printed_has_nothing_to_do_with_the_data_directory() {
+        let failure = Failure::Unprinted { what: "the result", source: io::ErrorKind::StorageFull.into() };
+        assert_eq!(failure.exit_code(), DISK);
+        for program in [Program::Miner, Program::Wallet] {
+            let hint = failure.hint(program).unwrap();
+            assert!(hint.contains("standard output") && !hint.contains("--data-dir"), "{hint}");
+            assert!(!hint.contains("intact") && !hint.contains("again"), "{hint}");
+        }
+    }
 
     #[test]
     fn a_key_whose_file_is_written_and_not_safe_is_never_called_what_it_was() {

@@ -33,6 +33,8 @@ pub struct ListedKey {
     pub name: KeyName,
     /// Its address, or what is wrong with its file.
     pub address: Result<Address, KeyStoreError>,
+    /// Its size in bits, if nothing is wrong.
+    pub bits: Option<u32>,
 }
 
 /// A file of a key as it was read.
@@ -115,8 +117,12 @@ impl KeyStore {
     /// The address of a key. Only its public part is looked at, so that a wallet of many keys is listed at
     /// once; whether the key can sign is found out by [`KeyStore::load`].
     pub fn find(&self, name: &KeyName) -> Result<Address, KeyStoreError> {
+        Ok(self.look_at(name)?.address())
+    }
+
+    fn look_at(&self, name: &KeyName) -> Result<PublicKey, KeyStoreError> {
         let Opened { path, file, .. } = self.parse(name, false)?;
-        Ok(in_file(&path, file.public_key())?.address())
+        in_file(&path, file.public_key()).cloned()
     }
 
     /// Whether it takes a passphrase to sign with a key.
@@ -126,7 +132,11 @@ impl KeyStore {
 
     /// Every key with its address, or with what is wrong with it, by name.
     pub fn list(&self) -> Result<Vec<ListedKey>, KeyStoreError> {
-        let listed = |name| ListedKey { address: self.find(&name), name };
+        let listed = |name| {
+            let key = self.look_at(&name);
+            let bits = key.as_ref().ok().map(PublicKey::bits);
+            ListedKey { name, address: key.map(|key| key.address()), bits }
+        };
         let mut keys: Vec<ListedKey> = self.names()?.into_iter().map(listed).collect();
         keys.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(keys)

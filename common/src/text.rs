@@ -17,6 +17,11 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// The same of text of more than one line: its lines stay lines.
+pub fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// An error as one sentence: its own, and after it what caused it, but for what the sentence says already.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
@@ -87,6 +92,7 @@ mod tests {
         let shown = printable(evil);
         assert_eq!(shown, "a\\u{1b}[2Jb\\r\\n\\u{9b}c\\u{202e}d\\u{7f}é–");
         assert_eq!(printable("it's \"10\" \\ plain"), "it's \"10\" \\ plain");
+        assert_eq!(printable_lines("│ a\x1b │\n│ b │\n"), "│ a\\u{1b} │\n│ b │");
     }
 
     #[test]

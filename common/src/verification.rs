@@ -35,7 +35,7 @@ pub fn verify_chain(
         Ok(None) => Ok(format!("There is no chain in {} yet.\n", directory.display())),
         Err(VerifyError::Damaged(damages)) => {
             damages.iter().for_each(|damage| tell(&format!("damaged: {damage}")));
-            Err(Failure::Unsound { part: Part::Chain, place: directory.to_owned() })
+            Err(Failure::Unsound { part: Part::Chain, place: directory.to_owned(), of_disk: false })
         }
         Err(VerifyError::Store(error)) => Err(error.into()),
     }

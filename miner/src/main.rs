@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ErrorKind};
 use common::failure::{Failure, USAGE};
 use common::passphrase::Passphrases;
 use common::settings::{Loaded, environment, rules_to_toml};
-use common::text::{printable, with_causes};
+use common::text::{printable, printable_lines, with_causes};
 
 mod bench;
 mod cli;
@@ -31,15 +31,19 @@ use error::MinerError;
 fn main() -> ExitCode {
     let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
-        // Of a malformed value nothing more is to be said than which and why.
-        Err(error) if error.kind() == ErrorKind::ValueValidation => {
-            match (error.get(ContextKind::InvalidArg), error.source()) {
+        // Help and the version: nothing of that was typed.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            let value =
+                (error.kind() == ErrorKind::ValueValidation).then(|| error.get(ContextKind::InvalidArg));
+            match (value.flatten(), error.source()) {
+                // Of a malformed value nothing more is to be said than which and why.
                 (Some(flag), Some(reason)) => complain(&format!("error: {flag}: {reason}")),
-                _ => error.exit(),
+                // It quotes what was typed.
+                _ => error.render().to_string().lines().for_each(complain),
             }
             return ExitCode::from(USAGE);
         }
-        Err(error) => error.exit(),
     };
     match answer(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,12 +79,16 @@ fn rules(Loaded { rules, .. }: &Loaded) -> String {
     format!("# The rules of the network {}\n{}", rules.network_id(), rules_to_toml(rules))
 }
 
-/// Prints a result. Whoever stops reading it (`| head`) has seen enough.
+/// Prints a result, in which nothing plays with the terminal: a path may hold anything. Whoever stops reading it
+/// (`| head`) has seen enough.
 fn print(text: &str) -> Result<(), MinerError> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{}", printable_lines(text.trim_end())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|source| Failure::System { action: "print the result", source }.into()),
+        written => written.map_err(|source| Failure::Unprinted { what: "the result", source }.into()),
     }
 }
 

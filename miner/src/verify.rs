@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::failure::Failure;
 use common::files::Program;
-use common::key_store::KeyStore;
+use common::key_store::{KeyStore, KeyStoreError};
 use common::process::hide_memory;
 use common::settings::Loaded;
 use common::verification::{repair_chain, verify_chain};
@@ -31,7 +31,8 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
     };
     if !unusable_keys.is_empty() {
         told.lines().for_each(complain);
-        return Err(Failure::UnusableKeys { place: settings.data_dir.keys() }.into());
+        let of_disk = unusable_keys.iter().any(KeyStoreError::is_of_disk);
+        return Err(Failure::UnusableKeys { place: settings.data_dir.keys(), of_disk }.into());
     }
     Ok(format!("{told}Keys       sound: {keys}, in {}", settings.data_dir.keys().display()))
 }

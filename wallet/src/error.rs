@@ -1,14 +1,16 @@
 //! What a user is told when a command does not succeed: one sentence, perhaps a hint, and an exit code.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use common::address::Address;
 use common::amount::Amount;
 use common::failure::{DISK, Failure, REFUSED, USAGE};
-use common::files::{FilesError, Program};
+use common::files::{self, FilesError, Program};
 use common::hash::TransactionId;
-use common::key_store::{KeyName, KeyStoreError};
+use common::key_store::{Became, KeyName, KeyStoreError};
+use common::keys::KeyError;
 use common::rules::MAX_DATA_BYTES;
 use common::text::count;
 
@@ -22,8 +24,20 @@ pub enum WalletError {
     Failure(Failure),
     #[error("none of the keys in {} has the address {address}", directory.display())]
     UnknownAddress { address: Address, directory: PathBuf },
-    #[error("{}", not_all_encrypted(refused, *of))]
-    NotAllEncrypted { refused: Vec<(KeyName, KeyStoreError)>, of: usize },
+    #[error("{}", not_all_encrypted(refused, unusable, *of))]
+    NotAllEncrypted {
+        /// Those that could not be encrypted, or may not be.
+        refused: Vec<(KeyName, KeyStoreError)>,
+        /// Those of which nobody can say whether they are.
+        unusable: Vec<(KeyName, KeyStoreError)>,
+        /// How many were to be.
+        of: usize,
+    },
+    /// Keys are made or rewritten, durably.
+    #[error("{} {became}; only this could not be printed: {source}", each_of(keys))]
+    KeysWritten { keys: Vec<KeyName>, became: Became, source: io::Error },
+    #[error("{to} is not paid: the key in {} {error}", path.display())]
+    NotPaid { to: KeyName, path: PathBuf, error: KeyError },
     #[error("the amount is 0: a payment moves at least 0.000001")]
     ZeroAmount,
     #[error("amount and fee together are more than {}, the most that can exist", Amount::MAX)]
@@ -69,13 +83,32 @@ pub enum WalletError {
     PaymentMade { id: TransactionId, source: Box<WalletError> },
 }
 
+/// Keys as the subject of a sentence.
+fn each_of(keys: &[KeyName]) -> String {
+    let names = keys.iter().map(KeyName::as_str).collect::<Vec<_>>().join(", ");
+    match keys {
+        [_] => format!("the key {names}"),
+        _ => format!("each of the keys {names}"),
+    }
+}
+
 /// Which keys have no passphrase, which may have one, and what is true of all others.
-fn not_all_encrypted(refused: &[(KeyName, KeyStoreError)], of: usize) -> String {
+fn not_all_encrypted(
+    refused: &[(KeyName, KeyStoreError)],
+    unusable: &[(KeyName, KeyStoreError)],
+    of: usize,
+) -> String {
     let (uncertain, plain): (Vec<_>, Vec<_>) = refused.iter().partition(|(_, error)| is_uncertain(error));
     let names = |keys: &[&(KeyName, KeyStoreError)]| {
         keys.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
     };
     let mut parts = Vec::new();
+    if !unusable.is_empty() {
+        let is_left = if unusable.len() == 1 { "is left as it is" } else { "are left as they are" };
+        let keys = count(unusable.len(), "key");
+        let names = names(&unusable.iter().collect::<Vec<_>>());
+        parts.push(format!("{keys} cannot be used, and {is_left}, encrypted or not: {names}"));
+    }
     if !plain.is_empty() {
         parts.push(format!("{} of {of} keys could not be encrypted: {}", plain.len(), names(&plain)));
     }
@@ -135,12 +168,17 @@ impl WalletError {
             | Self::DataTooLong { .. }
             | Self::ValidTooLong { .. } => USAGE,
             Self::PaymentUncertain { source, .. } if source.is_of_disk() => DISK,
-            Self::NotAllEncrypted { refused, .. } if refused.iter().any(|(_, error)| error.is_of_disk()) => {
+            Self::NotAllEncrypted { refused, unusable, .. }
+                if refused.iter().chain(unusable).any(|(_, error)| error.is_of_disk()) =>
+            {
                 DISK
             }
+            Self::KeysWritten { source, .. } if files::is_of_disk(source) => DISK,
             Self::PaymentUnknown { source, .. } if source.is_of_disk() => DISK,
             Self::PaymentMade { source, .. } => source.exit_code(),
             Self::NotAllEncrypted { .. }
+            | Self::KeysWritten { .. }
+            | Self::NotPaid { .. }
             | Self::NeverSynced { .. }
             | Self::InsufficientFunds { .. }
             | Self::NobodyHeard { .. }
@@ -178,6 +216,24 @@ impl WalletError {
             }
             Self::NotAllEncrypted { .. } => {
                 Some("once they can be, `wallet encrypt --all` encrypts those that are left")
+            }
+            Self::KeysWritten { became, .. } => Some(match became {
+                Became::Made => {
+                    "back up its file, and keep its passphrase if it has one; `wallet list-addresses` shows its address"
+                }
+                Became::Encrypted => {
+                    "keep the passphrase: spending takes it from now on, and nobody can recover it"
+                }
+                Became::Decrypted => "from now on whoever has the file can spend, without a passphrase",
+                Became::ChangedPassphrase => {
+                    "keep the new passphrase: the old one does not open the key any more, and nobody can recover it"
+                }
+            }),
+            Self::NotPaid { error: KeyError::TooSmall { .. }, .. } => Some(
+                "nobody could spend on this network what it is paid; `wallet new-address NAME` makes a key that can",
+            ),
+            Self::NotPaid { error: KeyError::Damaged { .. }, .. } => {
+                Some("nobody could spend what it is paid; `wallet new-address NAME` makes a key that can")
             }
             Self::PaymentUncertain { .. } => Some(
                 "when the disk can be written again, see in `wallet history` whether it is there, before you pay again",
@@ -233,7 +289,7 @@ mod tests {
             let name: KeyName = name.parse().unwrap();
             (name, KeyStoreError::NoRoom { path: "key.pem".into() })
         };
-        let told = |refused| WalletError::NotAllEncrypted { refused, of: 2 };
+        let told = |refused| WalletError::NotAllEncrypted { refused, unusable: Vec::new(), of: 2 };
         let all = told(vec![uncertain("alice"), uncertain("bob")]);
         let sentence = all.to_string();
         assert!(

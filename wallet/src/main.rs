@@ -11,7 +11,7 @@ use common::failure::{Failure, USAGE};
 use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
 use common::process::hide_memory;
-use common::settings::{Loaded, environment};
+use common::settings::{Loaded, Note as Surprise, environment};
 use common::text::with_causes;
 use common::time::Timestamp;
 use tracing::level_filters::LevelFilter;
@@ -25,10 +25,11 @@ mod output;
 mod wallet;
 
 use cli::{Cli, Command};
+use commands::key_change::KeyChange;
 use commands::send::Request;
 use commands::sync::Until;
 use error::WalletError;
-use output::{Note, print_note, print_result};
+use output::{Note, Notes, print_line, print_note, print_result};
 use wallet::{Wallet, open_chain};
 
 /// What this program calls itself to peers.
@@ -38,13 +39,16 @@ fn main() -> ExitCode {
     hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => match cli::says_all(&error) {
-            Some(sentence) => {
-                print_note(&Note::error(sentence));
-                return ExitCode::from(USAGE);
+        // Help and the version: nothing of that was typed.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => {
+            match cli::says_all(&error) {
+                Some(sentence) => print_note(&Note::error(sentence)),
+                // It quotes what was typed.
+                None => error.render().to_string().lines().for_each(print_line),
             }
-            None => error.exit(),
-        },
+            return ExitCode::from(USAGE);
+        }
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +76,15 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         Command::NewAddress { key, encrypt, passphrase_file } => {
             let passphrases = encrypt.then(|| Passphrases::from_flag(passphrase_file));
             let (bits, chain) = (rules.key_size, || open_chain(&settings.data_dir, &Arc::new(rules.clone())));
-            commands::new_address::new_address(&keys, bits, &key, passphrases.as_ref(), chain, &mut notes)?
+            let made = commands::new_address::new_address(
+                &keys,
+                bits,
+                &key,
+                passphrases.as_ref(),
+                chain,
+                &mut notes,
+            )?;
+            return print_change(made);
         }
         Command::ListAddresses => commands::list_addresses::list_addresses(&open()?, now, &mut notes)?,
         Command::History { key, limit } => {
@@ -80,23 +92,26 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
         Command::Encrypt { key, all: _, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            match key {
+            return print_change(match key {
                 Some(key) => commands::encrypt::encrypt(&keys, &key, &passphrases, &mut notes)?,
                 None => commands::encrypt::encrypt_all(&keys, &passphrases, &mut notes)?,
-            }
+            });
         }
         Command::Decrypt { key, passphrase_file } => {
             let passphrases = Passphrases::from_flag(passphrase_file);
-            commands::decrypt::decrypt(&keys, &key, &passphrases)?
+            return print_change(commands::decrypt::decrypt(&keys, &key, &passphrases)?);
         }
         Command::ChangePassphrase { key, passphrase_file, new_passphrase_file } => {
             let [old, new] = [passphrase_file, new_passphrase_file].map(Passphrases::from_flag);
-            commands::change_passphrase::change_passphrase(&keys, &key, &old, &new, &mut notes)?
+            let changed =
+                commands::change_passphrase::change_passphrase(&keys, &key, &old, &new, &mut notes)?;
+            return print_change(changed);
         }
         Command::Send { from, amount, to, fee, data, valid_for, wait, passphrase_file } => {
             let data = data.unwrap_or_default().into_bytes();
             let passphrases = Passphrases::from_flag(passphrase_file);
             let request = Request { from, amount, to, fee, data, valid_for, passphrases };
+            tell_surprises(&parameters.notes, &mut notes);
             let wallet = open()?;
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             let id = sent.id;
@@ -112,6 +127,7 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
         Command::Verify { repair } => commands::verify::verify(&parameters, repair)?,
         Command::Sync { once } => {
+            tell_surprises(&parameters.notes, &mut notes);
             let until = if once { Until::CaughtUp } else { Until::Interrupted };
             commands::sync::follow(&parameters, until, &mut notes)?
         }
@@ -119,7 +135,21 @@ fn run(cli: Cli) -> Result<(), WalletError> {
     print(&result)
 }
 
+/// Tells of what may surprise those who join the network, or pay on it.
+fn tell_surprises(surprises: &[Surprise], notes: &mut Notes) {
+    for surprise in surprises {
+        notes(match surprise {
+            Surprise::CommonName { .. } => Note::warning(surprise),
+            Surprise::RulesChanged { .. } => Note::info(surprise),
+        });
+    }
+}
+
 fn print(result: &str) -> Result<(), WalletError> {
     let printed = print_result(result).map(|_| ());
-    printed.map_err(|source| Failure::System { action: "print the result", source }.into())
+    printed.map_err(|source| Failure::Unprinted { what: "the result", source }.into())
+}
+
+fn print_change(change: KeyChange) -> Result<(), WalletError> {
+    print_result(&change.result).map(|_| ()).map_err(|source| change.unprinted(source))
 }

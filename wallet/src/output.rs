@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use common::amount::Amount;
-use common::text::printable;
+use common::text::{printable, printable_lines};
 use common::time::Timestamp;
 use tabled::settings::Style;
 use tabled::tables::ExtendedTable;
@@ -78,10 +78,14 @@ pub enum Audience {
     Gone,
 }
 
-/// Prints a result, or a part of one. Whoever stops reading it (`| head`) has seen enough: that is no failure.
+/// Prints a result, or a part of one, in which nothing plays with the terminal: a path may hold anything. Whoever stops
+/// reading it (`| head`) has seen enough: that is no failure. Of nothing not even a line is printed.
 pub fn print_result(text: &str) -> io::Result<Audience> {
+    if text.is_empty() {
+        return Ok(Audience::There);
+    }
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+    match writeln!(stdout, "{}", printable_lines(text.trim_end())).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Audience::Gone),
         written => written.map(|()| Audience::There),
     }

@@ -72,12 +72,6 @@ impl<S: Store> Wallet<S> {
         Ok((survey, found))
     }
 
-    /// Keys by name, with the addresses of those that are whole; the others are told of.
-    pub fn addresses(&self, notes: &mut Notes) -> Result<Vec<(KeyName, Option<Address>)>, WalletError> {
-        let keys = self.keys.list()?;
-        Ok(keys.into_iter().map(|key| (key.name, noted(key.address, notes))).collect())
-    }
-
     /// Which state of the chain an answer is based on, as a sentence.
     pub fn based_on(&self, tip: Option<&Tip>, now: Timestamp) -> String {
         let name = &self.rules.name;
@@ -94,10 +88,6 @@ impl<S: Store> Wallet<S> {
     }
 }
 
-fn noted(address: Result<Address, KeyStoreError>, notes: &mut Notes) -> Option<Address> {
-    address.inspect_err(|error| notes(Note::warning(error))).ok()
-}
-
 /// Somebody who pays or is paid, as the user writes it: the name of a key, or an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Party {
@@ -108,12 +98,29 @@ pub enum Party {
 }
 
 impl Party {
-    /// The address that the user means.
-    pub fn address(&self, keys: &KeyStore) -> Result<Address, WalletError> {
-        match self {
-            Self::Name(name) => Ok(keys.find(name)?),
-            Self::Address(address) => Ok(*address),
+    /// The address that the user means to pay. If it is that of a key here, the key is known to be able to spend on a
+    /// network that asks for so many bits, as far as that can be known without its passphrase.
+    pub fn payee(&self, keys: &KeyStore, least_bits: u32) -> Result<Address, WalletError> {
+        let pay = |name: &KeyName| match keys.public_key(name, least_bits) {
+            Ok(key) => Ok(key.address()),
+            Err(KeyStoreError::Key { path, error }) => {
+                Err(WalletError::NotPaid { to: name.clone(), path, error })
+            }
+            Err(error) => Err(error.into()),
+        };
+        let address = match self {
+            Self::Name(name) => return pay(name),
+            Self::Address(address) => *address,
+        };
+        // Of a key that is here twice, one copy that can spend is enough.
+        let mut refused = None;
+        for key in keys.list()?.iter().filter(|key| has_address(key, &address)) {
+            match pay(&key.name) {
+                Ok(address) => return Ok(address),
+                Err(error) => refused = refused.or(Some(error)),
+            }
         }
+        refused.map_or(Ok(address), Err)
     }
 
     /// The key that the user means.
@@ -122,11 +129,14 @@ impl Party {
             Self::Name(name) => return Ok(name.clone()),
             Self::Address(address) => *address,
         };
-        let is_its = |key: &ListedKey| key.address.as_ref().is_ok_and(|known| *known == address);
         let directory = || keys.directory().to_owned();
-        let found = keys.list()?.into_iter().find(is_its).map(|key| key.name);
+        let found = keys.list()?.into_iter().find(|key| has_address(key, &address)).map(|key| key.name);
         found.ok_or_else(|| WalletError::UnknownAddress { address, directory: directory() })
     }
+}
+
+fn has_address(key: &ListedKey, address: &Address) -> bool {
+    key.address.as_ref().is_ok_and(|known| known == address)
 }
 
 /// Why a text is neither.

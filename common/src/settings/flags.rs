@@ -8,7 +8,7 @@ use config::ValueKind;
 use etcetera::BaseStrategy;
 
 use super::layer::Layer;
-use super::networks::{defaults, network_layer};
+use super::networks::{defaults, is_built_in, network_layer};
 use super::parameters::{RULES, VARIABLE_PREFIX};
 use super::rules_file::rules_from_values;
 use super::values::Values;
@@ -24,7 +24,7 @@ const CONFIG_VARIABLE: &str = "FARTHING_CONFIG";
 #[command(next_help_heading = "Network and settings")]
 pub struct CommonFlags {
     /// The network to take part in: default, classic, authority, one kept with `miner networks --join`, or
-    /// a TOML file with rules
+    /// a TOML file with rules; under its own name, if it has one, unless --name gives another
     #[arg(long, global = true, value_name = "NAME|FILE")]
     pub network: Option<String>,
 
@@ -150,7 +150,7 @@ impl CommonFlags {
         let variables = environment.iter().map(|(variable, value)| (variable.as_str(), value.as_str()));
 
         let defaults = defaults()?;
-        let own = [
+        let mut own = [
             self.user_file(directories, config_variable.map(PathBuf::from))?,
             Layer::from_environment(variables)?,
             self.layer()?,
@@ -159,11 +159,16 @@ impl CommonFlags {
         let chosen = Values::merge([&defaults].into_iter().chain(&own))?;
         let settings = Settings::from_values(&chosen, directories.data.clone())?;
         let network = network_layer(&settings.network, &settings.data_dir)?;
+        if network.has("name") {
+            keep_name_of_network(&mut own);
+        }
 
         let as_it_is = Values::merge([&defaults, &network])?;
         let in_force = Values::merge([&defaults, &network].into_iter().chain(&own))?;
         let rules = rules_from_values(&in_force)?;
-        let notes = notes(&settings, &rules, &as_it_is, &in_force);
+        // A built-in network under another name is what names are for.
+        let may_be_renamed = is_built_in(&settings.network) || !network.has("name");
+        let notes = notes(&settings, &rules, may_be_renamed, &as_it_is, &in_force);
         Ok(Loaded { settings, rules, notes })
     }
 
@@ -216,15 +221,32 @@ impl CommonFlags {
     }
 }
 
-fn notes(settings: &Settings, rules: &Rules, as_it_is: &Values, in_force: &Values) -> Vec<Note> {
+/// Takes away names that were written before the network was chosen: they were meant for another. A payment would go
+/// there without a word.
+fn keep_name_of_network(own: &mut [Layer]) {
+    let chosen_in = own.iter().rposition(|layer| layer.has("network")).unwrap_or(0);
+    own[..chosen_in].iter_mut().for_each(|layer| layer.forget("name"));
+}
+
+fn notes(
+    settings: &Settings,
+    rules: &Rules,
+    may_be_renamed: bool,
+    as_it_is: &Values,
+    in_force: &Values,
+) -> Vec<Note> {
     let mut notes = Vec::new();
     // The network's file alone may be out of bounds, when the user's layers repair it: then it is no network.
-    let unchanged =
-        rules_from_values(as_it_is).map(|original| Rules { name: rules.name.clone(), ..original });
-    if unchanged.ok().is_none_or(|unchanged| unchanged != *rules) {
+    let mut original = rules_from_values(as_it_is).ok();
+    if let Some(original) = original.as_mut().filter(|_| may_be_renamed) {
+        original.name.clone_from(&rules.name);
+    }
+    if original.as_ref() != Some(rules) {
+        let is_renamed = original.is_some_and(|original| original.name != rules.name);
         let places = RULES.map(|rule| (rule, in_force.place(rule)));
-        let changed =
-            places.into_iter().filter(|(rule, place)| *rule != "name" && *place != as_it_is.place(rule));
+        let changed = places
+            .into_iter()
+            .filter(|(rule, place)| *place != as_it_is.place(rule) && (*rule != "name" || is_renamed));
         notes.push(Note::RulesChanged { network: settings.network.clone(), changed: changed.collect() });
     }
     let common = rules.name == Rules::default().name || BUILT_IN_NETWORKS.contains(&rules.name.as_str());

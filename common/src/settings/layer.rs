@@ -103,6 +103,16 @@ impl Layer {
         Ok(())
     }
 
+    /// Whether it says anything of this parameter.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
+    /// As if it said nothing of this parameter.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.values.remove(key);
+    }
+
     /// This layer, if it holds rules only.
     pub(super) fn only_rules(self) -> Result<Self, SettingsError> {
         let setting = self.values.iter().find(|(key, _)| kind_of(key) == Some(Kind::Setting));

@@ -3,7 +3,8 @@
 //! Both programs flatten [`CommonFlags`] into their command line and call [`CommonFlags::load`]. Parameters
 //! live in one flat namespace, listed and explained in `config/default.toml` ([`DEFAULT_TOML`]). They come in
 //! layers, the later beating the earlier: built-in defaults, the network's file, the user's file, `FARTHING_…`
-//! variables, flags. The `config` crate merges them; every value remembers where it was written, so that an
+//! variables, flags. But a network keeps its own name against one that was written in an earlier layer than the one that
+//! chose the network. The `config` crate merges them; every value remembers where it was written, so that an
 //! error can say so.
 
 use std::net::Ipv4Addr;

@@ -77,10 +77,15 @@ pub fn keep_network(rules: &Rules, data_dir: &DataDirectory) -> Result<PathBuf, 
     Ok(path)
 }
 
+/// Whether `--network` means a network that is built in.
+pub(super) fn is_built_in(network: &str) -> bool {
+    built_in(network).is_some()
+}
+
 /// What a built-in network's file says.
 fn built_in(network: &str) -> Option<&'static str> {
     match network {
-        "default" | "farthing" => Some(""),
+        "default" | "farthing" => Some("name = \"farthing\""),
         "classic" => Some(include_str!("../../../config/classic.toml")),
         "authority" => Some(include_str!("../../../config/authority.toml")),
         _ => None,

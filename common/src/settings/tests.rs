@@ -368,6 +368,25 @@ fn malformed_values_are_named_with_their_place_and_what_would_be_right() {
     assert!(error.contains("config.toml, line 2 is not TOML: "), "{error}");
 }
 
+/// Keys that were made in one directory were not found from another.
+#[test]
+fn a_data_directory_of_a_file_is_written_out_in_full() {
+    for (user, place) in [
+        (User::new().file("data_dir = 'data'"), "config.toml, line 1: "),
+        (User::new().variable("FARTHING_DATA_DIR", "../data"), "FARTHING_DATA_DIR: "),
+    ] {
+        let error = user.error();
+        assert!(error.contains(&format!("{place}data_dir is ")), "{error}");
+        assert!(error.contains("it must be a path written out in full: a relative one leads"), "{error}");
+        // What is not in force is nobody's problem.
+        let data_dir = user.flags(&["--data-dir", "/elsewhere"]).load().settings.data_dir;
+        assert_eq!(data_dir, DataDirectory::new("/elsewhere"));
+    }
+    for flags in [["--data-dir", "data"], ["--set", "data_dir=data"]] {
+        assert_eq!(User::new().flags(&flags).load().settings.data_dir, DataDirectory::new("data"));
+    }
+}
+
 #[test]
 fn amounts_without_quotes_are_refused_with_the_repair() {
     for (text, key) in [
@@ -415,6 +434,51 @@ fn nothing_is_broadcast_beyond_this_machine_without_lan() {
     let user = User::new().flags(&["--set", "broadcast_addresses=127.255.255.255,10.0.0.255"]);
     assert!(user.error().starts_with("--set: broadcast_addresses holds 10.0.0.255, which is outside"));
     assert!(user.flags(&["--lan"]).try_load().is_ok());
+}
+
+/// A payment on the network that was joined went to the one of the user's file, without a word.
+#[test]
+fn a_name_in_the_users_file_does_not_turn_a_joined_network_into_another() {
+    let joined = Rules { name: "class-8c".to_owned(), difficulty: 20, ..Rules::default() };
+    let user = || {
+        let user = User::new().file("name = 'class-7b'");
+        keep_network(&joined, &user.data_dir()).unwrap();
+        user
+    };
+    for (user, changes_it) in [
+        (user().flags(&["--network", "class-8c"]), None),
+        (user().flags(&["--set", "network=class-8c"]), None),
+        (user().variable("FARTHING_NETWORK", "class-8c"), None),
+        (user().variable("FARTHING_NAME", "class-7c").flags(&["--network", "class-8c"]), None),
+        (user().flags(&["--network", "class-8c", "--name", "class-9d"]), Some("name (--name)")),
+        (user().flags(&["--network", "class-8c", "--set", "name=class-9d"]), Some("name (--set)")),
+        (user().flags(&["--network", "class-8c", "--set", "min_fee=1"]), Some("min_fee (--set)")),
+        // Whoever writes a name beside the network, or after it, means this network.
+        (
+            user().variable("FARTHING_NETWORK", "class-8c").variable("FARTHING_NAME", "class-9d"),
+            Some("name (FARTHING_NAME)"),
+        ),
+    ] {
+        let Loaded { rules, notes, .. } = user.load();
+        match changes_it {
+            None => assert_eq!((&rules, &notes[..]), (&joined, &[][..])),
+            Some(change) => {
+                assert_ne!(rules.network_id(), joined.network_id());
+                let sentence = format!(
+                    "this is not the network class-8c but one of its own, for a rule differs: {change}"
+                );
+                assert_eq!(notes.iter().map(ToString::to_string).collect::<Vec<_>>(), [sentence]);
+            }
+        }
+    }
+    // Where no network is chosen the name is that of the rules in force, as it was written for.
+    assert_eq!(user().load().rules.name, "class-7b");
+    assert_eq!(user().flags(&["--network", "classic"]).load().rules.name, "classic");
+    assert_eq!(user().flags(&["--network", "default"]).load().rules, Rules::default());
+    // And what is only a file of rules has no name to keep.
+    let user = user();
+    let own = user.write("own.toml", "difficulty = 9");
+    assert_eq!(user.flags(&["--network", &own]).load().rules.name, "class-7b");
 }
 
 // ----- notes

@@ -14,6 +14,8 @@ use super::networks::DEFAULTS_PLACE;
 use crate::address::Address;
 use crate::amount::{Amount, ParseAmountError};
 
+/// The places of a path that was typed on the command line.
+const FLAGS: [&str; 2] = ["--data-dir", "--set"];
 const AN_AMOUNT: &str = "coins in quotes, such as \"10\" or \"0.25\", with at most six decimals";
 
 /// The parameters in force, each with the place it was written at.
@@ -56,17 +58,19 @@ impl Values {
         }
     }
 
-    /// A path; `None` when it is empty.
+    /// A path; `None` when it is empty. Only one that was typed may be relative: it is of the directory in which it was
+    /// typed.
     pub(super) fn path(&self, key: &str) -> Result<Option<PathBuf>, SettingsError> {
         let text = self.text(key)?;
-        if text.starts_with('~') {
-            return Err(self.malformed(
-                key,
-                &text.into(),
-                "a path written out in full: only a shell knows what ~ means",
-            ));
-        }
-        Ok((!text.is_empty()).then(|| text.into()))
+        let path = PathBuf::from(&text);
+        let problem = if text.starts_with('~') {
+            "only a shell knows what ~ means"
+        } else if path.is_relative() && !text.is_empty() && !FLAGS.contains(&self.place(key).as_str()) {
+            "a relative one leads elsewhere from each directory that a program is started in"
+        } else {
+            return Ok((!text.is_empty()).then_some(path));
+        };
+        Err(self.malformed(key, &text.into(), format!("a path written out in full: {problem}")))
     }
 
     /// True or false; from variables and `--set` also in the other words that people use there.

@@ -41,7 +41,7 @@ pub fn settings(bytes: &[u8]) {
     let read_settings = |text: &str| within(most, || Settings::from_toml(text, "the file"));
     // So that a fuzzer need not find it: a directory.
     let settings = match read_settings(text) {
-        Err(SettingsError::NoDataDirectory) => read_settings(&format!("data_dir = \"data\"\n{text}")),
+        Err(SettingsError::NoDataDirectory) => read_settings(&format!("data_dir = \"/data\"\n{text}")),
         other => other,
     };
     let Some(settings) = read(settings) else { return };

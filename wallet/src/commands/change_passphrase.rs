@@ -1,9 +1,10 @@
 //! `wallet change-passphrase NAME`: puts an encrypted key under another passphrase.
 
-use common::key_store::KeyStore;
+use common::key_store::{Became, KeyStore};
 use common::passphrase::Passphrases;
 
 use super::encrypt::tell_of_other_names;
+use super::key_change::KeyChange;
 use crate::error::WalletError;
 use crate::output::Notes;
 use crate::wallet::Party;
@@ -15,15 +16,16 @@ pub fn change_passphrase(
     old: &Passphrases,
     new: &Passphrases,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
+) -> Result<KeyChange, WalletError> {
     let name = which.key(keys)?;
     let rewritten = keys.change_passphrase(&name, old, new)?;
     tell_of_other_names(&name, &rewritten, notes);
-    Ok(format!(
+    let result = format!(
         "Key Name  {name}\nFile      {}, encrypted anew\nThe old passphrase opens copies of the file from before, \
          such as backups, and nothing else.",
         rewritten.path.display()
-    ))
+    );
+    Ok(KeyChange::of(name, Became::ChangedPassphrase, result))
 }
 
 #[cfg(test)]
@@ -40,7 +42,7 @@ mod tests {
         let change = |old, new| change_passphrase(&scene.wallet.keys, &party, old, new, &mut ignore);
         let none = no_passphrase();
         assert!(change(&new, &none).is_err() && change(&old, &none).is_err());
-        assert!(change(&old, &new).unwrap().contains("encrypted anew"));
+        assert!(change(&old, &new).unwrap().result.contains("encrypted anew"));
         assert!(scene.wallet.keys.load(&name, 2048, &old).is_err());
         assert!(scene.wallet.keys.load(&name, 2048, &new).is_ok());
     }

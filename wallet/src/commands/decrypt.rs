@@ -1,19 +1,21 @@
 //! `wallet decrypt NAME`: takes the passphrase off a key.
 
-use common::key_store::KeyStore;
+use common::key_store::{Became, KeyStore};
 use common::passphrase::Passphrases;
 
+use super::key_change::KeyChange;
 use crate::error::WalletError;
 use crate::wallet::Party;
 
 /// Decrypts a key in place.
-pub fn decrypt(keys: &KeyStore, which: &Party, passphrases: &Passphrases) -> Result<String, WalletError> {
+pub fn decrypt(keys: &KeyStore, which: &Party, passphrases: &Passphrases) -> Result<KeyChange, WalletError> {
     let name = which.key(keys)?;
     let rewritten = keys.decrypt(&name, passphrases)?;
-    Ok(format!(
+    let result = format!(
         "Key Name  {name}\nFile      {}, not encrypted\nWhoever has this file can spend.",
         rewritten.path.display()
-    ))
+    );
+    Ok(KeyChange::of(name, Became::Decrypted, result))
 }
 
 #[cfg(test)]
@@ -34,7 +36,7 @@ mod tests {
         assert!(refused.hint().is_some_and(|hint| hint.contains("wallet encrypt")));
         scene.wallet.keys.encrypt(&name, &passphrase("two words")).unwrap();
         assert!(decrypt(&scene.wallet.keys, &party, &passphrase("two")).is_err());
-        let shown = decrypt(&scene.wallet.keys, &party, &passphrase("two words")).unwrap();
+        let shown = decrypt(&scene.wallet.keys, &party, &passphrase("two words")).unwrap().result;
         assert!(shown.contains("not encrypted"), "{shown}");
         assert_eq!(std::fs::read(scene.wallet.keys.path(&name)).unwrap(), before);
     }

@@ -1,9 +1,10 @@
 //! `wallet encrypt NAME`: puts a key under a passphrase.
 
-use common::key_store::{KeyName, KeyStore, Rewritten};
+use common::key_store::{Became, KeyName, KeyStore, KeyStoreError, Rewritten};
 use common::passphrase::Passphrases;
 use common::text::count;
 
+use super::key_change::KeyChange;
 use crate::error::WalletError;
 use crate::output::{Note, Notes};
 use crate::wallet::Party;
@@ -19,27 +20,32 @@ pub fn encrypt(
     which: &Party,
     passphrases: &Passphrases,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
+) -> Result<KeyChange, WalletError> {
     let name = which.key(keys)?;
     let rewritten = keys.encrypt(&name, passphrases)?;
     tell_of_other_names(&name, &rewritten, notes);
     let path = rewritten.path.display();
-    Ok(format!("Key Name  {name}\nFile      {path}, encrypted\n{REMEMBER_IT}"))
+    let result = format!("Key Name  {name}\nFile      {path}, encrypted\n{REMEMBER_IT}");
+    Ok(KeyChange::of(name, Became::Encrypted, result))
 }
 
-/// Encrypts all keys that are not encrypted yet, with one passphrase. One that is refused keeps none of the others from
-/// it.
+/// Encrypts all keys that are not encrypted yet, with one passphrase. One that is refused, or cannot be used, keeps none
+/// of the others from it.
 pub fn encrypt_all(
     keys: &KeyStore,
     passphrases: &Passphrases,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
-    let names = plain_keys(keys, notes)?;
+) -> Result<KeyChange, WalletError> {
+    let Plain { names, unusable } = plain_keys(keys, notes)?;
     // Also of keys that are encrypted already a readable copy may have been left.
     let tidied = keys.tidy();
     if names.is_empty() {
         tidied?;
-        return Ok("There is no key here that is not encrypted.".to_owned());
+        if !unusable.is_empty() {
+            return Err(WalletError::NotAllEncrypted { refused: Vec::new(), unusable, of: 0 });
+        }
+        let result = "There is no key here that is not encrypted.".to_owned();
+        return Ok(KeyChange { keys: names, became: Became::Encrypted, result });
     }
     if let Err(error) = tidied {
         notes(Note::warning(format!("a readable copy of a key may be left: {error}")));
@@ -57,30 +63,44 @@ pub fn encrypt_all(
                 notes(Note::info(format!("{name} is encrypted, in {}.", rewritten.path.display())));
                 tell_of_other_names(name, &rewritten, notes);
             }
-            Err(error) if names.len() == 1 => return Err(error.into()),
+            Err(error) if names.len() == 1 && unusable.is_empty() => return Err(error.into()),
             Err(error) => {
                 notes(Note::error(&error));
                 refused.push((name.clone(), error));
             }
         }
     }
-    match refused.is_empty() {
-        true => Ok(format!("{what} encrypted. {REMEMBER_IT}")),
-        false => Err(WalletError::NotAllEncrypted { refused, of: names.len() }),
+    match refused.is_empty() && unusable.is_empty() {
+        true => {
+            let result = format!("{what} encrypted. {REMEMBER_IT}");
+            Ok(KeyChange { keys: names, became: Became::Encrypted, result })
+        }
+        false => Err(WalletError::NotAllEncrypted { refused, unusable, of: names.len() }),
     }
 }
 
-/// The keys that are whole and not encrypted; of the others those that are not whole are told of.
-fn plain_keys(keys: &KeyStore, notes: &mut Notes) -> Result<Vec<KeyName>, WalletError> {
-    let mut names = Vec::new();
+/// What there is to encrypt.
+struct Plain {
+    /// The keys that are whole and not encrypted.
+    names: Vec<KeyName>,
+    /// Those of which nobody can say.
+    unusable: Vec<(KeyName, KeyStoreError)>,
+}
+
+/// Keys that are not whole are told of.
+fn plain_keys(keys: &KeyStore, notes: &mut Notes) -> Result<Plain, WalletError> {
+    let mut plain = Plain { names: Vec::new(), unusable: Vec::new() };
     for key in keys.list()? {
         match keys.is_encrypted(&key.name) {
             Ok(true) => {}
-            Ok(false) => names.push(key.name),
-            Err(error) => notes(Note::warning(error)),
+            Ok(false) => plain.names.push(key.name),
+            Err(error) => {
+                notes(Note::error(&error));
+                plain.unusable.push((key.name, error));
+            }
         }
     }
-    Ok(names)
+    Ok(plain)
 }
 
 /// Other names of a file lead to what it was before.
@@ -97,7 +117,7 @@ pub fn tell_of_other_names(name: &KeyName, rewritten: &Rewritten, notes: &mut No
 mod tests {
     use common::failure::Failure;
     use common::files::create_new;
-    use common::key_store::{KeyStoreError, MAX_KEY_FILE_BYTES};
+    use common::key_store::MAX_KEY_FILE_BYTES;
 
     use super::*;
     use crate::commands::list_addresses::list_addresses;
@@ -112,8 +132,9 @@ mod tests {
     fn an_encrypted_key_is_listed_and_paid_without_its_passphrase_and_spent_with_it() {
         let mut scene = Scene::new();
         let address = scene.address("alice").to_string();
-        let shown =
-            encrypt(&scene.wallet.keys, &party("alice"), &passphrase("two words"), &mut ignore).unwrap();
+        let shown = encrypt(&scene.wallet.keys, &party("alice"), &passphrase("two words"), &mut ignore)
+            .unwrap()
+            .result;
         assert!(shown.contains("alice.pem, encrypted") && shown.contains("Nobody can recover it"), "{shown}");
         scene.mine_for("alice");
         let listed = list_addresses(&scene.wallet, scene.now(), &mut ignore).unwrap();
@@ -144,20 +165,49 @@ mod tests {
     fn all_keys_are_encrypted_with_one_passphrase_and_those_that_are_stay_as_they_are() {
         let scene = Scene::new();
         encrypt(&scene.wallet.keys, &party("bob"), &passphrase("other"), &mut ignore).unwrap();
-        std::fs::write(scene.wallet.keys.directory().join("broken.pem"), "x").unwrap();
         let mut notes = Vec::new();
         let shown =
             encrypt_all(&scene.wallet.keys, &passphrase("one"), &mut |note| notes.push(note.to_string()))
-                .unwrap();
+                .unwrap()
+                .result;
         assert!(shown.starts_with("alice encrypted. Spending"), "{shown}");
-        assert!(notes[0].starts_with("warning: ") && notes[0].contains("broken.pem"), "{notes:?}");
-        assert!(notes[1].starts_with("alice is encrypted, in "), "{notes:?}");
+        assert!(notes[0].starts_with("alice is encrypted, in ") && notes.len() == 1, "{notes:?}");
         let opens = |name: &str, text| {
             scene.wallet.keys.load(&name.parse().unwrap(), 2048, &passphrase(text)).is_ok()
         };
         assert!(opens("alice", "one") && opens("bob", "other") && !opens("bob", "one"));
-        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap();
+        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap().result;
         assert!(shown.starts_with("There is no key"), "{shown}");
+    }
+
+    /// Of a key that could not be read it was said that there is none that is not encrypted, and all was well.
+    #[test]
+    fn nobody_is_told_that_all_keys_are_encrypted_where_one_cannot_be_used() {
+        let scene = Scene::new();
+        let keys = &scene.wallet.keys;
+        std::fs::write(keys.directory().join("broken.pem"), "x").unwrap();
+        encrypt(keys, &party("bob"), &passphrase("other"), &mut ignore).unwrap();
+        let others = "; spending from the others takes the passphrase from now on, and nobody can recover it";
+        for (passphrases, others) in [(passphrase("one"), others), (no_passphrase(), "")] {
+            let mut notes = Vec::new();
+            let refused =
+                encrypt_all(keys, &passphrases, &mut |note| notes.push(note.to_string())).unwrap_err();
+            let sentence = "1 key cannot be used, and is left as it is, encrypted or not: broken";
+            assert_eq!(refused.to_string(), format!("{sentence}{others}"));
+            assert_eq!(refused.exit_code(), 1);
+            assert!(notes[0].starts_with("error: ") && notes[0].contains("broken.pem"), "{notes:?}");
+            assert!(keys.is_encrypted(&"alice".parse().unwrap()).unwrap(), "it is in nobody's way");
+        }
+        // What the disk refuses is told from what is no key.
+        #[cfg(target_os = "linux")]
+        {
+            let link = keys.directory().join("elsewhere.pem");
+            // Reading it is an input or output error.
+            std::os::unix::fs::symlink("/proc/self/mem", link).unwrap();
+            let refused = encrypt_all(keys, &no_passphrase(), &mut ignore).unwrap_err();
+            assert!(refused.to_string().starts_with("2 keys cannot be used, and are left"), "{refused}");
+            assert_eq!(refused.exit_code(), 3, "{refused}");
+        }
     }
 
     #[test]
@@ -215,7 +265,7 @@ mod tests {
         encrypt_all(&scene.wallet.keys, &passphrase("one"), &mut ignore).unwrap();
         let left = scene.wallet.keys.directory().join(".alice.pem.0123456789abcdef.tmp");
         std::fs::write(&left, "a plain copy, of a `wallet decrypt` that was killed").unwrap();
-        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap();
+        let shown = encrypt_all(&scene.wallet.keys, &no_passphrase(), &mut ignore).unwrap().result;
         assert!(shown.starts_with("There is no key"), "{shown}");
         assert!(!left.exists());
     }
@@ -241,13 +291,18 @@ mod tests {
     fn a_passphrase_that_cannot_be_had_changes_nothing() {
         let scene = Scene::new();
         let keys = &scene.wallet.keys;
+        let contents =
+            || ["alice", "bob"].map(|name| std::fs::read(keys.path(&name.parse().unwrap())).unwrap());
+        let before = (contents(), common::files::names_in(keys.directory()).unwrap());
         for error in [
             encrypt(keys, &party("alice"), &no_passphrase(), &mut ignore).unwrap_err(),
             encrypt_all(keys, &no_passphrase(), &mut ignore).unwrap_err(),
         ] {
             assert_eq!(error.exit_code(), 1, "{error}");
         }
-        assert!(!scene.wallet.keys.is_encrypted(&"alice".parse().unwrap()).unwrap());
+        let mut names = common::files::names_in(keys.directory()).unwrap();
+        names.retain(|name| name != ".lock");
+        assert_eq!((contents(), names), before);
         let unknown =
             encrypt(&scene.wallet.keys, &party("carol"), &no_passphrase(), &mut ignore).unwrap_err();
         assert_eq!(unknown.exit_code(), 2);

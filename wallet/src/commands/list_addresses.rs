@@ -1,5 +1,7 @@
 //! `wallet list-addresses`: every key with what it holds.
 
+use common::address::Address;
+use common::key_store::{KeyName, ListedKey};
 use common::ledger::Account;
 use common::store::Store;
 use common::time::Timestamp;
@@ -24,6 +26,31 @@ struct Row {
     address: String,
 }
 
+/// A key, as far as it is of use.
+struct Listed {
+    name: KeyName,
+    /// Unless the file is unusable.
+    address: Option<Address>,
+    /// The network asks for more bits: what the key is paid there nobody can spend.
+    is_too_small: bool,
+}
+
+impl Listed {
+    /// Says what is wrong with the key.
+    fn of(key: ListedKey, least_bits: u32, notes: &mut Notes) -> Self {
+        let ListedKey { name, address, bits } = key;
+        let address = address.inspect_err(|error| notes(Note::warning(error))).ok();
+        let too_small = bits.filter(|bits| *bits < least_bits);
+        if let Some(bits) = too_small {
+            notes(Note::warning(format!(
+                "the key {name} has {bits} bits, and this network asks for {least_bits}: nobody could spend what it is \
+                 paid here, and `wallet new-address NAME` makes a key that can"
+            )));
+        }
+        Self { name, address, is_too_small: too_small.is_some() }
+    }
+}
+
 /// A table of all keys, and the state of the chain that it is based on. Pending is what this wallet's own
 /// unconfirmed payments will add and take, fees included. Costs a few look-ups a key, whatever the length of
 /// the chain.
@@ -32,11 +59,11 @@ pub fn list_addresses<S: Store>(
     now: Timestamp,
     notes: &mut Notes,
 ) -> Result<String, WalletError> {
-    let keys = wallet.addresses(notes)?;
+    let keys: Vec<Listed> =
+        wallet.keys.list()?.into_iter().map(|key| Listed::of(key, wallet.rules.key_size, notes)).collect();
     let (survey, (tip, accounts)) = wallet.survey(notes, |ledger, _| {
         let Some(ledger) = ledger else { return Ok((None, vec![None; keys.len()])) };
-        let account =
-            |(_, address): &(_, Option<_>)| address.map(|address| ledger.account(&address)).transpose();
+        let account = |key: &Listed| key.address.map(|address| ledger.account(&address)).transpose();
         let accounts: Vec<Option<Account>> = keys.iter().map(account).collect::<Result<_, _>>()?;
         Ok((Some(ledger.tip()?), accounts))
     })?;
@@ -48,15 +75,18 @@ pub fn list_addresses<S: Store>(
     let rows: Vec<Row> = keys
         .into_iter()
         .zip(accounts)
-        .map(|((name, address), account)| Row {
-            name: name.to_string(),
+        .map(|(key, account)| Row {
+            name: key.name.to_string(),
             balance: account.map_or_else(|| UNKNOWN.to_owned(), |account| account.balance.to_string()),
-            pending: address.map_or_else(
+            pending: key.address.map_or_else(
                 || UNKNOWN.to_owned(),
                 |address| difference(survey.incoming(&address), survey.outgoing(&address)),
             ),
-            address: address
-                .map_or_else(|| "the file is unusable, see above".to_owned(), |address| address.to_string()),
+            address: match key.address {
+                None => "the file is unusable, see above".to_owned(),
+                Some(_) if key.is_too_small => "not for this network, see above".to_owned(),
+                Some(address) => address.to_string(),
+            },
         })
         .collect();
     Ok(format!("{}\n{}", table(&rows), wallet.based_on(tip.as_ref(), now)))

@@ -5,6 +5,7 @@ pub mod change_passphrase;
 pub mod decrypt;
 pub mod encrypt;
 pub mod history;
+pub mod key_change;
 pub mod list_addresses;
 pub mod new_address;
 pub mod send;

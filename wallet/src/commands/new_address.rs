@@ -1,10 +1,11 @@
 //! `wallet new-address NAME`: makes a key.
 
 use common::chain::Chain;
-use common::key_store::{KeyName, KeyStore};
+use common::key_store::{Became, KeyName, KeyStore};
 use common::passphrase::Passphrases;
 use common::store::{Store, StoreError};
 
+use super::key_change::KeyChange;
 use crate::error::WalletError;
 use crate::output::{Note, Notes};
 
@@ -27,7 +28,7 @@ pub fn new_address<S: Store>(
     passphrases: Option<&Passphrases>,
     open_chain: impl FnOnce() -> Result<Option<Chain<S>>, StoreError>,
     notes: &mut Notes,
-) -> Result<String, WalletError> {
+) -> Result<KeyChange, WalletError> {
     let ((key, path), advice) = match passphrases {
         None => (keys.create(name, bits)?, BACK_IT_UP),
         Some(passphrases) => (keys.create_encrypted(name, bits, passphrases)?, BACK_BOTH_UP),
@@ -40,7 +41,9 @@ pub fn new_address<S: Store>(
     if let Err(error) = watched {
         notes(Note::warning(format!("the history of {name} is not kept yet: {error}")));
     }
-    Ok(format!("Key Name  {name}\nAddress   {}\nFile      {}\n{advice}", key.address(), path.display()))
+    let result =
+        format!("Key Name  {name}\nAddress   {}\nFile      {}\n{advice}", key.address(), path.display());
+    Ok(KeyChange::of(name.clone(), Became::Made, result))
 }
 
 #[cfg(test)]
@@ -57,7 +60,7 @@ mod tests {
         name: &KeyName,
         passphrases: Option<&Passphrases>,
         notes: &mut Notes,
-    ) -> Result<String, WalletError> {
+    ) -> Result<KeyChange, WalletError> {
         let chain = || Ok(scene.wallet.chain.clone());
         new_address(&scene.wallet.keys, 2048, name, passphrases, chain, notes)
     }
@@ -70,7 +73,7 @@ mod tests {
         let damaged = || Err::<Option<Chain<MemoryStore>>, _>(StoreError::damaged("a page is missing"));
         let mut notes = Vec::new();
         let mut note = |note: Note| notes.push(note.to_string());
-        let shown = new_address(&scene.wallet.keys, 2048, &name, None, damaged, &mut note).unwrap();
+        let shown = new_address(&scene.wallet.keys, 2048, &name, None, damaged, &mut note).unwrap().result;
         assert!(shown.contains(&scene.address("carol").to_string()), "{shown}");
         assert!(notes[0].starts_with("warning: the history of carol is not kept yet: "), "{notes:?}");
     }
@@ -79,7 +82,7 @@ mod tests {
     fn a_new_key_is_shown_and_watched_and_never_replaced() {
         let scene = Scene::new();
         let name: KeyName = "carol".parse().unwrap();
-        let shown = make(&scene, &name, None, &mut ignore).unwrap();
+        let shown = make(&scene, &name, None, &mut ignore).unwrap().result;
         let address = scene.wallet.keys.find(&name).unwrap();
         let path = scene.wallet.keys.path(&name);
         let expected = format!("Key Name  carol\nAddress   {address}\nFile      {}\n", path.display());
@@ -97,7 +100,7 @@ mod tests {
     fn a_new_key_may_be_encrypted_from_the_start() {
         let scene = Scene::new();
         let name: KeyName = "carol".parse().unwrap();
-        let shown = make(&scene, &name, Some(&passphrase("two words")), &mut ignore).unwrap();
+        let shown = make(&scene, &name, Some(&passphrase("two words")), &mut ignore).unwrap().result;
         assert!(shown.contains("keep the passphrase elsewhere"), "{shown}");
         assert!(scene.wallet.keys.is_encrypted(&name).unwrap());
         let address = scene.wallet.keys.find(&name).unwrap();

@@ -39,7 +39,7 @@ pub struct Sent {
 pub fn send<S: Store>(wallet: &Wallet<S>, request: &Request, notes: &mut Notes) -> Result<Sent, WalletError> {
     let fee = request.fee.unwrap_or(wallet.rules.min_fee);
     let needed = check_request(wallet, request, fee)?;
-    let to = request.to.address(&wallet.keys)?;
+    let to = request.to.payee(&wallet.keys, wallet.rules.key_size)?;
     let sender = request.from.key(&wallet.keys)?;
     if wallet.chain.is_none() {
         return Err(WalletError::NeverSynced { network: wallet.rules.name.clone() });
@@ -149,12 +149,14 @@ fn may_be_too_late(tip: &Tip, valid_for: u32, rules: &Rules, now: Timestamp) -> 
 mod tests {
     use common::consensus::check_transaction;
     use common::failure::Failure;
-    use common::key_store::KeyStoreError;
+    use common::key_store::{KeyName, KeyStoreError};
+    use common::rules::Rules;
     use common::signature::RsaVerifier;
     use common::store::StoreError;
 
     use super::*;
-    use crate::commands::testing::{Scene, ignore};
+    use crate::commands::list_addresses::list_addresses;
+    use crate::commands::testing::{Scene, ignore, passphrase};
     use crate::outbox::{KEEP_BLOCKS, PaymentName};
 
     fn refusal(scene: &Scene, request: &Request) -> WalletError {
@@ -242,6 +244,50 @@ mod tests {
         }
     }
 
+    /// Keys belong to all networks. What such a key was paid was lost.
+    #[test]
+    fn nobody_pays_a_key_of_his_own_that_cannot_spend_on_this_network() {
+        let mut scene = Scene::new();
+        scene.mine_for("alice");
+        let bob = scene.address("bob").to_string();
+        let is_refused = |scene: &Scene, why: &str| {
+            for to in ["bob", &bob] {
+                let error = refusal(scene, &scene.request("alice", "1", to, "0"));
+                assert!(matches!(error, WalletError::NotPaid { .. }), "{error}");
+                let told = error.to_string();
+                assert!(told.starts_with("bob is not paid: ") && told.contains(why), "{told}");
+                assert_eq!(error.exit_code(), 1);
+                assert!(error.hint().is_some_and(|hint| hint.starts_with("nobody could spend ")));
+            }
+        };
+        let sound = scene.wallet.rules.clone();
+        scene.wallet.rules = Rules { key_size: 3072, ..(*sound).clone() }.into();
+        is_refused(&scene, "bob.pem has 2048 bits, and this network asks for 3072");
+        let mut notes = Vec::new();
+        let mut note = |note: Note| notes.push(note.to_string());
+        let listed = list_addresses(&scene.wallet, scene.now(), &mut note).unwrap();
+        assert!(listed.contains("not for this network, see above") && !listed.contains(&bob), "{listed}");
+        assert!(notes[1].starts_with("warning: the key bob has 2048 bits, and "), "{notes:?}");
+
+        scene.wallet.rules = sound;
+        let path = scene.wallet.keys.path(&"bob".parse().unwrap());
+        let whole = std::fs::read_to_string(&path).unwrap();
+        // In the middle of the private numbers; the public key is as it was.
+        let (start, end) = whole.split_at(whole.len() - 700);
+        let other = if end.starts_with('A') { 'B' } else { 'A' };
+        std::fs::write(&path, format!("{start}{other}{}", &end[1..])).unwrap();
+        is_refused(&scene, "bob.pem is damaged");
+        let copy: KeyName = "copy_of_bob".parse().unwrap();
+        common::files::create_new(&scene.wallet.keys.path(&copy), whole.as_bytes()).unwrap();
+        scene.send("alice", "1", &bob, "0");
+
+        // Whether a key under a passphrase is whole is not known without it, and need not be.
+        std::fs::write(&path, whole).unwrap();
+        scene.wallet.keys.encrypt(&"bob".parse().unwrap(), &passphrase("two words")).unwrap();
+        scene.send("alice", "1", "bob", "0");
+        assert_eq!(scene.pending(), 2);
+    }
+
     #[test]
     fn a_request_that_no_network_could_hold_is_refused_before_anything_is_locked() {
         let scene = Scene::new();
@@ -252,6 +298,7 @@ mod tests {
         assert!(matches!(refusal(&scene, &long), WalletError::DataTooLong { got: 81 }));
         let huge = Request { amount: Amount::MAX, fee: Some(Amount::from_units(1)), ..request };
         assert!(matches!(refusal(&scene, &huge), WalletError::TotalOverflows));
+        assert!(!scene.outbox_directory().exists(), "the lock lies in it");
     }
 
     #[test]

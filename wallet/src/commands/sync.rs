@@ -12,13 +12,13 @@ use common::files::Program;
 use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::node::{Node, NodeConfig};
-use common::settings::{Loaded, Note as Surprise};
+use common::settings::Loaded;
 use common::signature::RsaVerifier;
 use common::store::LmdbStore;
 
 use crate::error::WalletError;
 use crate::outbox::Outbox;
-use crate::output::{Note, Notes};
+use crate::output::Notes;
 
 mod fates;
 mod follower;
@@ -41,13 +41,7 @@ pub enum Until {
 /// Follows the network: what happens to the user's addresses is printed as it happens; the result is where
 /// the chain stands at the end.
 pub fn follow(parameters: &Loaded, until: Until, notes: &mut Notes) -> Result<String, WalletError> {
-    let Loaded { settings, rules, notes: surprises } = parameters;
-    for surprise in surprises {
-        match surprise {
-            Surprise::CommonName { .. } => notes(Note::warning(surprise)),
-            Surprise::RulesChanged { .. } => notes(Note::info(surprise)),
-        }
-    }
+    let Loaded { settings, rules, .. } = parameters;
     let rules = Arc::new(rules.clone());
     let network = rules.network_id();
     let data = &settings.data_dir;

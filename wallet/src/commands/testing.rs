@@ -202,6 +202,11 @@ impl Scene {
         PaymentName::of(&transaction)
     }
 
+    /// Where payments are kept, once there is one.
+    pub fn outbox_directory(&self) -> PathBuf {
+        self.root.path().join("outbox")
+    }
+
     /// Moves the outbox away, as if another copy of the wallet held it.
     pub fn forget_outbox(&self) -> PathBuf {
         let away = self.root.path().join("away");

@@ -1,13 +1,14 @@
 //! `wallet verify`: whether keys, payments and the copy of the chain are sound, and with `--repair` the copy rebuilt.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use common::address::Address;
 use common::consensus::check_transaction;
 use common::failure::{Failure, Part};
 use common::files::Program;
-use common::key_store::KeyStore;
+use common::key_store::{KeyStore, KeyStoreError};
 use common::rules::Rules;
 use common::settings::Loaded;
 use common::signature::RsaVerifier;
@@ -33,56 +34,83 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     let told = match verify_chain(&directory, &rules, &terminal, &mut print_line) {
         Err(Failure::Unsound { .. }) if repair => {
             let own: Vec<Address> = keys.list()?.into_iter().filter_map(|key| key.address.ok()).collect();
-            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_line)?
+            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_line)
         }
-        told => told?,
+        told => told,
+    };
+    let outbox_now = Outbox::new(&outbox);
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            // Payments do not need the chain, and cannot be had again: whatever is wrong with it, they are looked at.
+            match payments(&outbox_now, &rules, None) {
+                Ok(found) => {
+                    found.damages.iter().for_each(|damage| print_line(damage));
+                    print_line(&outbox_line(found.sound, &outbox));
+                }
+                Err(also) => print_line(&format!("unusable: {also}")),
+            }
+            return Err(error.into());
+        }
     };
     // With a chain that is sound now, of which those that are past are no concern any more.
     let store = LmdbStore::open_existing(&directory, &rules)?;
-    let outbox_now = Outbox::new(&outbox);
-    let (sound_payments, damaged_payments) = match &store {
+    let found = match &store {
         Some(store) => store.read(|ledger| payments(&outbox_now, &rules, Some(ledger)))?,
         None => payments(&outbox_now, &rules, None)?,
     };
-    damaged_payments.iter().for_each(|damage| print_line(damage));
-    if !(unusable_keys.is_empty() && damaged_payments.is_empty()) {
+    found.damages.iter().for_each(|damage| print_line(damage));
+    if !(unusable_keys.is_empty() && found.damages.is_empty()) {
         told.lines().for_each(print_line);
     }
+    let of_disk = found.of_disk || unusable_keys.iter().any(KeyStoreError::is_of_disk);
     if !unusable_keys.is_empty() {
-        return Err(Failure::UnusableKeys { place: data.keys() }.into());
+        return Err(Failure::UnusableKeys { place: data.keys(), of_disk }.into());
     }
-    if !damaged_payments.is_empty() {
-        return Err(Failure::Unsound { part: Part::Payment, place: outbox }.into());
+    if !found.damages.is_empty() {
+        return Err(Failure::Unsound { part: Part::Payment, place: outbox, of_disk }.into());
     }
     Ok(format!(
-        "{told}Keys       sound: {sound_keys}, in {}\nOutbox     sound: {}, in {}",
+        "{told}Keys       sound: {sound_keys}, in {}\n{}",
         data.keys().display(),
-        count(sound_payments, "payment"),
-        outbox.display()
+        outbox_line(found.sound, &outbox)
     ))
 }
 
-/// How many payments of the outbox are past, or are what their names say and signed; and a sentence about each that is
-/// not.
-fn payments(
-    outbox: &Outbox,
-    rules: &Rules,
-    ledger: Option<&dyn Read>,
-) -> Result<(usize, Vec<String>), WalletError> {
+fn outbox_line(sound: usize, outbox: &Path) -> String {
+    format!("Outbox     sound: {}, in {}", count(sound, "payment"), outbox.display())
+}
+
+/// What the outbox holds.
+#[derive(Debug)]
+struct Payments {
+    /// How many are past, or are what their names say and signed.
+    sound: usize,
+    /// A sentence about each that is not.
+    damages: Vec<String>,
+    /// Whether the disk kept one of them from being read.
+    of_disk: bool,
+}
+
+fn payments(outbox: &Outbox, rules: &Rules, ledger: Option<&dyn Read>) -> Result<Payments, WalletError> {
     let survey = outbox.survey(ledger)?;
     let told = |error: &PaymentFileError| match error {
         PaymentFileError::Damaged { .. } => format!("damaged: {error}"),
         PaymentFileError::Unreadable { .. } => format!("unusable: {error}"),
     };
-    let (mut sound, mut damages) = (survey.past.len(), survey.unusable.iter().map(told).collect::<Vec<_>>());
+    let mut found = Payments {
+        sound: survey.past.len(),
+        damages: survey.unusable.iter().map(told).collect(),
+        of_disk: survey.unusable.iter().any(PaymentFileError::is_of_disk),
+    };
     let (network, verifier) = (rules.network_id(), RsaVerifier::default());
     for entry in survey.open {
         match check_transaction(rules, &network, entry.transaction, &verifier) {
-            Ok(_) => sound += 1,
-            Err(error) => damages.push(format!("damaged: the payment {}: {error}", entry.name.id)),
+            Ok(_) => found.sound += 1,
+            Err(error) => found.damages.push(format!("damaged: the payment {}: {error}", entry.name.id)),
         }
     }
-    Ok((sound, damages))
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -108,8 +136,9 @@ mod tests {
         let names = || names_in(damaged.parent().unwrap()).unwrap();
         let before = names();
         for _ in 0..3 {
-            let (sound, damages) = payments(&scene.wallet.outbox, &scene.wallet.rules, None).unwrap();
-            assert_eq!((sound, damages.len()), (1, 2), "{damages:?}");
+            let Payments { sound, damages, of_disk } =
+                payments(&scene.wallet.outbox, &scene.wallet.rules, None).unwrap();
+            assert_eq!((sound, damages.len(), of_disk), (1, 2, false), "{damages:?}");
             for path in [&damaged, &set_aside] {
                 assert!(damages.iter().any(|told| told.contains(path.to_str().unwrap())), "{damages:?}");
             }

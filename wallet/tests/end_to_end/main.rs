@@ -19,3 +19,5 @@ mod passphrases;
 mod payments;
 mod pipes;
 mod regressions;
+mod repair;
+mod terminal;

@@ -163,6 +163,69 @@ fn what_is_done_to_keys_needs_no_chain() {
     assert_eq!(home.try_wallet(&["list-addresses"]).status.code(), Some(1));
 }
 
+/// It was said that what was stored before is intact: whoever believed it threw the new passphrase away.
+#[test]
+fn a_key_that_was_rewritten_never_looks_refused() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let [first, second] = ["first", "second"].map(|text| file_with(&home, text, text));
+    let load = |key: &str, text: &str| {
+        let known = Passphrase::new(text.as_bytes().to_vec().into()).expect("it is neither empty nor long");
+        let store = KeyStore::new(home.root.join("keys"));
+        store.load(&key.parse().expect("it is a name"), 2048, &Passphrases::Known(known))
+    };
+    for (command, done, advice) in [
+        (&["new-address", "alice"][..], "the key alice is made", "back up its file"),
+        (
+            &["new-address", "bob", "--encrypt", "--passphrase-file", &first],
+            "the key bob is made",
+            "keep its passphrase",
+        ),
+        (
+            &["encrypt", "alice", "--passphrase-file", &first],
+            "the key alice is encrypted",
+            "keep the passphrase",
+        ),
+        (
+            &["change-passphrase", "alice", "--passphrase-file", &first, "--new-passphrase-file", &second],
+            "the key alice has its new passphrase",
+            "keep the new passphrase",
+        ),
+        (&["decrypt", "alice", "--passphrase-file", &second], "the key alice is decrypted", "can spend"),
+        (&["decrypt", "bob", "--passphrase-file", &first], "the key bob is decrypted", "can spend"),
+        (
+            &["encrypt", "--all", "--passphrase-file", &second],
+            "each of the keys alice, bob is encrypted",
+            "keep the passphrase",
+        ),
+    ] {
+        let ended = home.start_without_room(command).end();
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        let error = format!("error: {done}; only this could not be printed: No space left");
+        assert!(ended.stderr.lines().any(|line| line.starts_with(&error)), "{command:?}: {ended:?}");
+        let hint = ended.stderr.lines().find(|line| line.starts_with("hint: ")).expect("there is one");
+        assert!(hint.contains(advice) && !hint.contains("intact"), "{command:?}: {ended:?}");
+        let is_as_said = match done.rsplit(' ').next() {
+            Some("passphrase") => load("alice", "second").is_ok(),
+            Some("encrypted") => is_encrypted(&home, "alice"),
+            Some("decrypted") => !is_encrypted(&home, "alice"),
+            _ => home.root.join("keys/alice.pem").exists(),
+        };
+        assert!(is_as_said, "{command:?}");
+    }
+    assert!(load("bob", "second").is_ok() && load("alice", "second").is_ok());
+    // Where nothing was done, nothing is said to be.
+    for command in [&["encrypt", "--all"][..], &["list-addresses"]] {
+        let ended = home.start_without_room(command).end();
+        assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+        assert!(ended.stderr.contains("error: cannot print the result: No space left"), "{ended:?}");
+        assert!(
+            ended.stderr.contains("hint: see that there is room where standard output goes"),
+            "{ended:?}"
+        );
+    }
+}
+
 /// They were notes, which `--quiet` hides.
 #[test]
 fn a_key_that_is_not_encrypted_is_told_of_also_quietly() {

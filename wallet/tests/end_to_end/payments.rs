@@ -117,6 +117,19 @@ fn the_id_of_a_payment_is_printed_before_it_is_announced() {
     assert!(sending.end().status.success());
 }
 
+/// Only `sync` told of it.
+#[test]
+fn whoever_pays_on_a_network_of_his_own_is_told_so() {
+    let network = Network::new();
+    let home = network.home("alice");
+    home.wallet(&["new-address", "alice"]);
+    let sent = home.try_wallet(&["send", "alice", "1", "alice", "--set", "min_fee=0.5"]);
+    let told: Vec<&str> = sent.stderr.lines().collect();
+    assert!(told[0].starts_with("this is not the network "), "{told:?}");
+    assert!(told[0].ends_with(" for a rule differs: min_fee (--set)"), "{told:?}");
+    assert!(told[1].starts_with("error: nothing is known of the network "), "{told:?}");
+}
+
 #[test]
 fn without_a_running_sync_once_is_enough() {
     let network = Network::new();

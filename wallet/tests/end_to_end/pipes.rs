@@ -25,6 +25,20 @@ fn sync_ends_when_nobody_reads_what_it_prints() {
     miner.stop();
 }
 
+/// It was an empty line, which a script counts.
+#[test]
+fn where_there_is_nothing_to_list_nothing_is_printed() {
+    let network = Network::new();
+    let home = network.home("alice");
+    for (ended, sentence) in [
+        (home.try_wallet(&["history"]), "No payments yet."),
+        (home.start_miner(&["networks", "--seconds", "1"]).end(), "no network was heard: "),
+    ] {
+        assert!(ended.status.success() && ended.stdout.is_empty(), "{ended:?}");
+        assert!(ended.stderr.lines().any(|line| line.starts_with(sentence)), "{ended:?}");
+    }
+}
+
 #[test]
 fn commands_whose_result_nobody_reads_succeed() {
     let network = Network::new();

@@ -149,7 +149,7 @@ impl<'a> Follower<'a> {
             // Without an end of its own it would go on for nobody. What has one was asked for more than to print.
             Ok(Audience::Gone) => self.done |= self.until == Until::Interrupted,
             Err(source) => {
-                self.failed = Some(Failure::System { action: "print what happens", source }.into());
+                self.failed = Some(Failure::Unprinted { what: "what happens", source }.into());
             }
         }
     }
