@@ -195,6 +195,20 @@ impl Failure {
                      and keys and payments are in other folders"
                 }
             },
+            (
+                Self::Store(StoreError::Unreadable { .. })
+                | Self::Driver(DriverError::Store(StoreError::Unreadable { .. })),
+                program,
+            ) => match program {
+                Program::Miner => {
+                    "the disk fails: copy your keys to another; `miner verify --repair` rebuilds the chain from what \
+                     can still be read, and the rest comes from other miners"
+                }
+                Program::Wallet => {
+                    "the disk fails: copy your keys and the outbox to another; `wallet verify --repair` rebuilds the \
+                     chain from what can still be read, and `wallet sync` fetches the rest"
+                }
+            },
             (Self::Unsound { .. }, _) => {
                 "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
@@ -241,6 +255,20 @@ mod tests {
             let hint = failure.hint(program).unwrap();
             assert!(hint.contains("standard output") && !hint.contains("--data-dir"), "{hint}");
             assert!(!hint.contains("intact") && !hint.contains("again"), "{hint}");
+        }
+    }
+
+    /// It was told to make room, and that all was intact.
+    #[test]
+    fn who_cannot_read_the_chain_is_told_of_the_repair_and_not_to_make_room() {
+        let source = io::Error::from_raw_os_error(5);
+        let failure = Failure::from(StoreError::Unreadable { path: "chain".to_owned(), source });
+        assert_eq!(failure.exit_code(), DISK);
+        for (program, command) in
+            [(Program::Miner, "miner verify --repair"), (Program::Wallet, "wallet verify --repair")]
+        {
+            let hint = failure.hint(program).unwrap();
+            assert!(hint.contains(command) && !hint.contains("intact") && !hint.contains("room"), "{hint}");
         }
     }
 

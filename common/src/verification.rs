@@ -86,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::chain::Chain;
+    use crate::store::lmdb::while_unreadable;
     use crate::testing::{Branch, Key, easy_rules};
 
     /// What the repair of a file with these bytes says.
@@ -93,6 +94,30 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("data.mdb"), bytes).unwrap();
         repair_chain(program, root.path(), rules, &[], &|| None, &mut |_| ()).unwrap()
+    }
+
+    /// Such a disk ended the check before it had looked, with the advice to make room and the word that all was intact.
+    #[test]
+    fn what_the_disk_cannot_read_is_damage_and_the_repair_saves_the_rest() {
+        let rules = Arc::new(easy_rules(&[]));
+        let mut branch = Branch::new(&rules);
+        (0..6).for_each(|_| drop(branch.grow(&Key::new(1), Vec::new())));
+        let root = tempfile::tempdir().unwrap();
+        let chain = Chain::new(rules.clone(), LmdbStore::open(root.path(), &rules).unwrap());
+        chain.connect(&branch.blocks).unwrap();
+        drop(chain);
+        let mut told = Vec::new();
+        let pages = 0..2 * 4096;
+        while_unreadable(&root.path().join("data.mdb"), vec![pages], || {
+            let mut tell = |what: &str| told.push(what.to_owned());
+            let unsound = verify_chain(root.path(), &rules, &|| None, &mut tell).unwrap_err();
+            // What makes `--repair` repair.
+            assert!(matches!(unsound, Failure::Unsound { part: Part::Chain, .. }), "{unsound}");
+            let repaired = repair_chain(Program::Miner, root.path(), &rules, &[], &|| None, &mut tell);
+            let repaired = repaired.unwrap();
+            assert!(repaired.starts_with("Repaired: 6 blocks kept, up to height 6"), "{repaired}");
+        });
+        assert_eq!(told, ["damaged: the disk cannot read pages 0 to 1"]);
     }
 
     /// A repair cannot know of blocks of which it found nothing: once it said of them that nothing was lost.

@@ -74,7 +74,7 @@ fn found(needles: &[Needle]) -> Vec<&'static str> {
 /// The contents of an element of DER, and what follows it.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (length, start) = match der[1] {
-        short @ 0..0x80 => (usize::from(short), 2),
+        short @ 0..=0x7f => (usize::from(short), 2),
         0x81 => (usize::from(der[2]), 3),
         _ => (usize::from(u16::from_be_bytes([der[2], der[3]])), 4),
     };

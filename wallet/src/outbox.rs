@@ -196,6 +196,7 @@ impl Outbox {
             let fate = match ledger.find_transaction(&name.id)? {
                 Some(place) => Fate::Confirmed(place.height),
                 None => {
+                    not_in_history(name, ledger)?;
                     let read = self.read(name).ok().flatten();
                     read.map_or(Fate::Conflicting, |transaction| Fate::of_replaced(&transaction, next))
                 }
@@ -268,6 +269,17 @@ impl Outbox {
     /// The file of a payment.
     pub fn path(&self, name: &PaymentName) -> PathBuf {
         self.directory.join(name.to_string())
+    }
+}
+
+/// The index of transactions has no checksums, the history has. Who is told that another has the place of a payment pays
+/// again, so a payment that the one does not know must not be in the other.
+fn not_in_history(name: &PaymentName, ledger: &dyn Read) -> Result<(), StoreError> {
+    let mut is_there = false;
+    ledger.for_each_activity(&name.sender, &mut |entry| is_there |= entry.transaction == Some(name.id))?;
+    match is_there {
+        false => Ok(()),
+        true => Err(StoreError::damaged(format!("the index of payments does not know {}", name.id))),
     }
 }
 

@@ -274,9 +274,7 @@ fn branch_from_best(
     let mut branch = Vec::new();
     let mut fork = given.get(on_best).map_or(tip.id, |record| record.header.header.previous);
     loop {
-        let record = reader
-            .record(&fork)?
-            .ok_or_else(|| StoreError::damaged(format!("block {fork} is missing from the tree")))?;
+        let record = reader.record(&fork)?.ok_or_else(|| StoreError::missing(&fork))?;
         if reader.best_at(record.height())? == Some(fork) {
             break;
         }

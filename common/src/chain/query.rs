@@ -36,20 +36,31 @@ pub fn headers_after(
     locator: &[BlockId],
     limit: usize,
 ) -> Result<Vec<SealedHeader>, StoreError> {
-    let mut shared = Height::GENESIS;
+    let mut shared = None;
     for id in locator {
         if let Some(record) = reader.record(id)?
             && reader.is_best(&record)?
         {
-            shared = record.height();
+            shared = Some((*id, record.height()));
             break;
         }
     }
+    let genesis = || Ok::<_, StoreError>(reader.best_at(Height::GENESIS)?.map(|id| (id, Height::GENESIS)));
+    let Some((mut last, height)) = shared.map_or_else(genesis, |shared| Ok(Some(shared)))? else {
+        return Err(StoreError::damaged("the best chain has no genesis"));
+    };
     let mut headers = Vec::new();
-    let mut height = shared.next();
+    let mut height = height.next();
     while headers.len() < limit.min(MAX_HEADERS) {
-        let Some(id) = reader.best_at(height)? else { break };
-        headers.extend(reader.record(&id)?.map(|record| record.header));
+        let Some(record) = reader.best_record_at(height)? else { break };
+        // Whoever is served what is no chain has to take this node for a liar.
+        if record.header.header.previous != last {
+            return Err(StoreError::damaged(format!(
+                "block {height} is not the child of the block below it"
+            )));
+        }
+        last = record.id();
+        headers.push(record.header);
         height = height.next();
     }
     Ok(headers)
@@ -60,6 +71,13 @@ pub fn headers_after(
 pub fn ancestors_of(reader: &dyn Read, parent: &BlockId) -> Result<Option<Ancestors>, StoreError> {
     let Some(record) = reader.record(parent)? else { return Ok(None) };
     let header = record.header.header;
-    let grandparent_time = reader.record(&header.previous)?.map(|record| record.header.header.time);
+    let grandparent_time = match header.height {
+        Height::GENESIS => None,
+        _ => {
+            let grandparent = reader.record(&header.previous)?;
+            let grandparent = grandparent.ok_or_else(|| StoreError::missing(&header.previous))?;
+            Some(grandparent.header.header.time)
+        }
+    };
     Ok(Some(Ancestors { parent: header, parent_id: *parent, grandparent_time }))
 }

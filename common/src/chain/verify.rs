@@ -1,6 +1,7 @@
 //! Whether a store on a disk is sound, from its first page to the last account, and what `verify` says about it.
 //!
 //! What is checked, and by what:
+//! - that the disk can read all of it, before LMDB maps it;
 //! - every page that LMDB would follow, by its structure, before LMDB reads any;
 //! - headers, bodies and payments, on the best chain or not, by checksum, id, Merkle root and proof of work: a block
 //!   proves itself;
@@ -11,6 +12,7 @@
 //! a wrong one of these costs a check, or is put right by the next command.
 
 use std::fmt;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,6 +56,8 @@ impl From<StoreError> for VerifyError {
             StoreError::Damaged { what } => Self::Damaged(vec![what]),
             // In a directory that is named after a network, nothing else belongs.
             StoreError::Foreign { .. } | StoreError::OtherNetwork { .. } => Self::damaged(&error),
+            // What the disk cannot read is gone: the rest can be saved.
+            StoreError::Unreadable { .. } => Self::damaged(&error),
             error => Self::Store(error),
         }
     }
@@ -78,6 +82,10 @@ pub fn verify(
     verifier: &dyn SignatureVerifier,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Verified>, VerifyError> {
+    let unreadable = LmdbStore::unreadable_pages(directory)?;
+    if !unreadable.is_empty() {
+        return Err(VerifyError::Damaged(sentences(&unreadable)));
+    }
     let Some(store) = LmdbStore::open_checked(directory, rules)? else { return Ok(None) };
     let bytes = store.size_on_disk()?;
     let chain = Chain::new(rules.clone(), store);
@@ -86,6 +94,22 @@ pub fn verify(
         let audit = chain.audit_state(reader, verifier, progress)?;
         Ok(Some(Verified { audit, tables, bytes }))
     })
+}
+
+/// The most sentences about pages that cannot be read.
+const MOST_UNREADABLE: usize = 20;
+
+/// Which pages the disk cannot read.
+fn sentences(unreadable: &[Range<u64>]) -> Vec<String> {
+    let sentence = |Range { start, end }: &Range<u64>| match end - start {
+        1 => format!("the disk cannot read page {start}"),
+        _ => format!("the disk cannot read pages {start} to {}", end - 1),
+    };
+    let mut sentences: Vec<_> = unreadable.iter().take(MOST_UNREADABLE).map(sentence).collect();
+    if unreadable.len() > MOST_UNREADABLE {
+        sentences.push("nor others".to_owned());
+    }
+    sentences
 }
 
 impl fmt::Display for Verified {

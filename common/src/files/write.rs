@@ -52,16 +52,23 @@ fn create_by_another_name(path: &Path, contents: &[u8]) -> Result<(), FilesError
 pub fn replace(path: &Path, contents: &[u8]) -> Result<(), FilesError> {
     let temporary = Temporary::write(path, contents)?;
     fs::rename(temporary.path(), path).map_err(FilesError::io("write", path))?;
+    make_name_last(path)
+}
+
+/// Gives a file another name, durably. It takes the place of one that is there.
+///
+/// # Errors
+/// As of [`replace`].
+pub fn rename(from: &Path, to: &Path) -> Result<(), FilesError> {
+    fs::rename(from, to).map_err(FilesError::io("rename", from))?;
+    make_name_last(to)
+}
+
+fn make_name_last(path: &Path) -> Result<(), FilesError> {
     flush_directory_of(path).map_err(|error| match error {
         FilesError::Io { source, .. } => FilesError::Uncertain { path: path.to_owned(), source },
         error => error,
     })
-}
-
-/// Gives a file another name in its directory, durably. It takes the place of one that is there.
-pub fn rename(from: &Path, to: &Path) -> Result<(), FilesError> {
-    fs::rename(from, to).map_err(FilesError::io("rename", from))?;
-    flush_directory_of(to)
 }
 
 /// Removes a file; that it was not there is no error.

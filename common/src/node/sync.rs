@@ -327,9 +327,8 @@ impl<S: Store> Node<S> {
     /// The place in the tree of a block that is known.
     pub(super) fn cursor_at(&self, id: &BlockId) -> Result<Option<Cursor>, StoreError> {
         self.chain.store().read(|reader| {
-            let (Some(record), Some(ancestors)) = (reader.record(id)?, ancestors_of(reader, id)?) else {
-                return Ok(None);
-            };
+            let Some(record) = reader.record(id)? else { return Ok(None) };
+            let ancestors = ancestors_of(reader, id)?.ok_or_else(|| StoreError::missing(id))?;
             Ok((!reader.is_invalid(id)?).then_some(Cursor { ancestors, work: record.work }))
         })
     }

@@ -12,6 +12,7 @@
 //! version and the tip. A store of an older format is converted when it is first opened.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use crate::address::Address;
 use crate::block::{Body, EncodedBody, SealedHeader};
@@ -44,6 +45,14 @@ pub enum StoreError {
         /// What was tried: a verb, and what of.
         action: &'static str,
         /// Which file or directory.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The disk cannot read what it was given to keep.
+    #[error("cannot read the chain in {path}: {source}")]
+    Unreadable {
+        /// Where it lies.
         path: String,
         /// What the system said.
         source: std::io::Error,
@@ -98,12 +107,30 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the disk failed, and not what is on it.
     pub fn is_of_disk(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if crate::files::is_of_disk(source))
+        match self {
+            Self::Io { source, .. } => crate::files::is_of_disk(source),
+            Self::Unreadable { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// A [`StoreError::Unreadable`] of the store in this directory, unless it is only not allowed.
+    pub(crate) fn unreadable(directory: &Path, source: std::io::Error) -> Self {
+        let path = directory.display().to_string();
+        match source.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::Io { action: "read the chain in", path, source },
+            _ => Self::Unreadable { path, source },
+        }
     }
 
     /// A [`StoreError::Damaged`] with this description.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged { what: what.into() }
+    }
+
+    /// A block is not in the tree although another that is names it.
+    pub(crate) fn missing(id: &BlockId) -> Self {
+        Self::damaged(format!("block {id} is missing from the tree"))
     }
 
     /// A block was to become the tip that is not in the tree, or is no child of the tip.
@@ -227,6 +254,12 @@ pub trait Read {
 
     /// The block of this height in the best chain.
     fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError>;
+
+    /// The block of this height in the best chain, with what else is known of it.
+    fn best_record_at(&self, height: Height) -> Result<Option<BlockRecord>, StoreError> {
+        let Some(id) = self.best_at(height)? else { return Ok(None) };
+        self.record(&id)?.map(Some).ok_or_else(|| StoreError::missing(&id))
+    }
 
     /// What an address holds at the tip.
     fn account(&self, address: &Address) -> Result<Account, StoreError>;

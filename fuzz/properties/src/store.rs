@@ -1,4 +1,5 @@
-//! A store whose tables hold what no program wrote: everything that reads it gives an answer or an error.
+//! A store whose tables hold what no program wrote: everything that reads it gives an answer or an error, and no answer
+//! is one for which others would be taken for liars, or take this node for one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -134,6 +135,19 @@ impl Scene {
         }
     }
 
+    /// What decides about the children of a block.
+    fn ancestors(&self, of: &CheckedBlock) -> Ancestors {
+        let below = self.blocks.iter().take_while(|block| block.height() <= of.height());
+        let genesis = Ancestors::of_genesis_child(&self.rules);
+        let ancestors =
+            below.fold(genesis, |known, block| known.of_child(&block.header().header, block.id()));
+        if of.id() == ancestors.parent_id {
+            ancestors
+        } else {
+            ancestors.of_child(&of.header().header, of.id())
+        }
+    }
+
     fn ask(&self, reader: &dyn Read) -> Result<(), StoreError> {
         let known = self.blocks.iter().chain([&self.next]);
         for block in known {
@@ -143,8 +157,12 @@ impl Scene {
                 assert_eq!(stored.header().id(), block.id(), "a header is found by its id or not at all");
             }
             try_out(reader.is_invalid(&block.id()));
-            try_out(ancestors_of(reader, &block.id()));
-            try_out(headers_after(reader, &[block.id()], 9));
+            if let Some(Some(ancestors)) = read(ancestors_of(reader, &block.id())) {
+                assert_eq!(ancestors, self.ancestors(block), "what a child must be does not change");
+            }
+            let headers = read(headers_after(reader, &[block.id()], 9)).unwrap_or_default();
+            let is_child = |two: &[SealedHeader]| two[1].header.previous == two[0].id();
+            assert!(headers.windows(2).all(is_child), "what is served has no hole");
             for entry in block.entries() {
                 try_out(reader.find_transaction(&entry.id()));
             }

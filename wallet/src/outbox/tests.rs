@@ -4,8 +4,8 @@ use common::amount::Amount;
 use common::encoding::encode;
 use common::ledger::Account;
 use common::rules::Rules;
-use common::store::Store;
 use common::store::memory::MemoryStore;
+use common::store::{Activity, Store};
 use common::transaction::{Payment, TransactionVersion};
 use tempfile::TempDir;
 
@@ -112,6 +112,35 @@ fn ledger_past(nonce: u64) -> MemoryStore {
     let spent = Account { balance: Amount::ZERO, nonce };
     store.write::<_, StoreError>(|writer| writer.put_account(&sender(1), spent)).unwrap();
     store
+}
+
+/// It was said to have been replaced by another, and whoever believed that paid again.
+#[test]
+fn a_payment_that_the_index_hides_and_the_history_has_is_not_said_to_be_replaced() {
+    let mine = payment(1, 0, 5, 0);
+    let (_root, outbox) = outbox_of(std::slice::from_ref(&mine));
+    let (store, name) = (ledger_past(1), PaymentName::of(&mine));
+    let fate = || {
+        store.read(|ledger| {
+            let survey = outbox.survey(Some(ledger)).unwrap();
+            outbox.fates(&survey, ledger).map(|fates| fates[&name])
+        })
+    };
+    assert_eq!(fate().unwrap(), Fate::Conflicting);
+    let entry = Activity {
+        height: Height::new(1),
+        index: 0,
+        time: Rules::default().genesis_time,
+        transaction: Some(name.id),
+        from: Some(name.sender),
+        to: mine.payment.to,
+        amount: mine.payment.amount,
+        fee: mine.payment.fee,
+        data: Vec::new(),
+    };
+    let put = store.write(|writer| writer.put_activity(&name.sender, &entry));
+    put.unwrap();
+    assert!(matches!(fate(), Err(StoreError::Damaged { .. })));
 }
 
 #[test]

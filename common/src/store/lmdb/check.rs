@@ -8,8 +8,8 @@ use heed::{RoTxn, WithoutTls};
 use super::super::{Read, StoreError, TableCounts};
 use super::index::Index;
 use super::tables::{
-    FORMAT_KEY, MAGIC_KEY, NETWORK_KEY, TIP_KEY, block_entry, block_id_start, exactly, sequence_key,
-    transaction_entry,
+    FORMAT, FORMAT_COPY_KEY, FORMAT_KEY, MAGIC_KEY, NETWORK_KEY, TIP_KEY, block_entry, block_id_start,
+    exactly, format_in_copy, sequence_key, transaction_entry,
 };
 use super::transaction::Transaction;
 use super::values::unseal;
@@ -62,9 +62,12 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
     /// There is no name but those that belong there. What they say was looked at when the store was opened.
     fn names(&mut self) -> Result<(), StoreError> {
         for entry in self.of.tables().meta.iter(self.of.txn())? {
-            let name = entry?.0;
-            if ![MAGIC_KEY, FORMAT_KEY, NETWORK_KEY, TIP_KEY].contains(&name) {
-                self.damaged(format!("there is a value with the name {}", name.escape_ascii()));
+            let (name, value) = entry?;
+            match name {
+                MAGIC_KEY | FORMAT_KEY | NETWORK_KEY | TIP_KEY => {}
+                FORMAT_COPY_KEY if format_in_copy(value) == Some(FORMAT) => {}
+                FORMAT_COPY_KEY => self.damaged("what says its format a second time is not what it was"),
+                _ => self.damaged(format!("there is a value with the name {}", name.escape_ascii())),
             }
         }
         Ok(())
@@ -105,7 +108,7 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Check<'_, 's, Txn> {
         if !found.contains(&block_entry(&id, sequence)) {
             return damaged("is missing from the index of blocks");
         }
-        let body = tables.bodies.get(txn, &sequence_key(sequence))?;
+        let body = self.of.body_at(sequence)?;
         if sequence == 0 {
             return if body.is_none() { Ok(0) } else { damaged("has a body, although it is genesis") };
         }

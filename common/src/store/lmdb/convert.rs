@@ -19,9 +19,7 @@ use heed::{CommitOrAbort, MdbError, PutFlags, RwTxn};
 use super::super::StoreError;
 use super::environment::Environment;
 use super::index::LARGEST_RUN;
-use super::tables::{
-    self, BlockEntry, FORMAT, FORMAT_KEY, Table, TransactionEntry, block_entry, transaction_entry,
-};
+use super::tables::{self, BlockEntry, FORMAT_KEY, Table, TransactionEntry, block_entry, transaction_entry};
 use super::values::seal;
 use crate::hash::{BlockId, TransactionId};
 
@@ -64,7 +62,7 @@ pub(super) fn to_present_format(environment: &Environment) -> Result<(), StoreEr
         into_sealed(txn, best_2, best)?;
         into_sealed(txn, accounts_2, accounts)?;
         into_sealed(txn, activity_2, activity)?;
-        meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
+        tables::put_format(meta, txn)?;
         Ok(CommitOrAbort::Commit(()))
     })
 }

@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuar
 use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::super::StoreError;
+use super::data_file::DataFile;
 use super::half_made;
 use super::pages::{self, Meta, PageError};
 use super::swap;
-use super::tables::{OLD_TABLE_COUNT, TABLE_COUNT};
+use super::tables::{BODIES, OLD_TABLE_COUNT, TABLE_COUNT};
 use crate::files::{self, Space};
 
 /// LMDB's name for the file with the data; `lock.mdb` lies beside it.
@@ -85,18 +86,15 @@ pub(super) fn failed(action: &'static str, directory: &Path, source: io::Error) 
     StoreError::Io { action, path: directory.display().to_string(), source }
 }
 
-/// Which stores have all of their pages checked when they are opened. What was not checked then is checked before it is
-/// first written to.
+/// Which pages are checked when a store is opened. The others are checked before the first of them is read, and before
+/// something is first written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CheckPages {
-    /// Any.
-    Always,
-    /// One that is checked before anybody notices; one that was cut short in any case.
-    IfSmall,
+    All,
+    /// All that is in use, but for the bodies of blocks.
+    AllButBodies,
 }
 
-/// A store up to this size is small: its pages are checked in some 10 ms.
-const SMALL_BYTES: u64 = 64 << 20;
 /// How often to look again for a state that other processes replace meanwhile.
 const LOOKS: usize = 100;
 
@@ -155,20 +153,41 @@ impl Environment {
 
     /// Checks the pages of the last commit, without keeping others from going on.
     pub(super) fn check_pages(&self, check: CheckPages) -> Result<(), StoreError> {
+        self.check_state(check, || self.begin_read())
+    }
+
+    /// Checks what was not checked when the store was opened, once. For who has a transaction.
+    pub(super) fn check_the_rest(&self) -> Result<(), StoreError> {
+        if self.checked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // The map stays as it is for as long as the other transaction lives.
+        self.check_state(CheckPages::All, || {
+            Ok(((), self.env.read_txn().map_err(|error| self.failed(error))?))
+        })
+    }
+
+    fn check_state<'e, Guard>(
+        &'e self,
+        check: CheckPages,
+        begin: impl Fn() -> Result<(Guard, RoTxn<'e, WithoutTls>), StoreError>,
+    ) -> Result<(), StoreError> {
         let mut file = open_data(&self.directory)?;
         for _ in 0..LOOKS {
             // As long as this transaction lives nobody overwrites the pages that it sees.
-            let (_map, txn) = self.begin_read()?;
+            let (_guard, txn) = begin()?;
             let metas = metas(&mut file, &self.directory)?;
             let Some(meta) = metas.iter().find(|meta| meta.transaction == txn.id() as u64) else {
                 // Others have committed twice since it began.
                 continue;
             };
-            let bytes = file.metadata().map_err(|source| failed("read", &self.directory, source))?.len();
-            if check == CheckPages::Always || bytes <= SMALL_BYTES || bytes < meta.file_bytes() {
-                pages::check(&mut file, bytes, meta).map_err(|error| page_error(&self.directory, error))?;
-                self.checked.store(true, Ordering::Relaxed);
-            }
+            let bytes = file.len().map_err(|source| StoreError::unreadable(&self.directory, source))?;
+            let checked = match check {
+                CheckPages::All => pages::check(&mut file, bytes, meta).map(|_| ()),
+                CheckPages::AllButBodies => pages::check_all_tables_but(&mut file, bytes, meta, BODIES),
+            };
+            checked.map_err(|error| page_error(&self.directory, error))?;
+            self.checked.fetch_or(check == CheckPages::All, Ordering::Relaxed);
             return Ok(());
         }
         Err(StoreError::Database("its state changes too fast to be looked at".into()))
@@ -222,7 +241,7 @@ impl Environment {
             return Err(self.refused());
         }
         if !self.checked.load(Ordering::Relaxed) {
-            self.check_pages(CheckPages::Always)?;
+            self.check_pages(CheckPages::All)?;
         }
         let (map, txn) = self.begin(Env::write_txn, || self.refused())?;
         Ok((WriteGuard { _map: map, _turn: turn }, txn))
@@ -320,13 +339,12 @@ pub(super) fn failed_in(directory: &Path, error: heed::Error) -> StoreError {
     }
 }
 
-fn open_data(directory: &Path) -> Result<fs::File, StoreError> {
-    let path = directory.join(DATA_FILE);
-    fs::File::open(&path).map_err(|source| failed("open", &path, source))
+fn open_data(directory: &Path) -> Result<DataFile, StoreError> {
+    DataFile::open(directory).map_err(|source| failed("open", &directory.join(DATA_FILE), source))
 }
 
 /// The meta pages of a file, which another process may be writing just now.
-fn metas(file: &mut fs::File, directory: &Path) -> Result<[Meta; 2], StoreError> {
+fn metas(file: &mut DataFile, directory: &Path) -> Result<[Meta; 2], StoreError> {
     let mut looked = pages::metas(file);
     for _ in 1..LOOKS {
         if looked.is_ok() {
@@ -339,7 +357,7 @@ fn metas(file: &mut fs::File, directory: &Path) -> Result<[Meta; 2], StoreError>
 
 fn page_error(directory: &Path, error: PageError) -> StoreError {
     match error {
-        PageError::Io(source) => failed("read the chain in", directory, source),
+        PageError::Io(source) => StoreError::unreadable(directory, source),
         PageError::NoDatabase => StoreError::Foreign { path: directory.display().to_string() },
         PageError::Page { .. } => StoreError::damaged(error.to_string()),
     }

@@ -27,13 +27,14 @@ const LARGEST_BYTES: u64 = 1 << 20;
 pub(super) fn clear(directory: &Path) -> Result<(), StoreError> {
     let failed = |source| environment::failed("make the chain anew in", directory, source);
     let path = directory.join(DATA_FILE);
-    if !looks_half_made(&path).map_err(failed)? {
+    if !looks_half_made(&path).map_err(|source| StoreError::unreadable(directory, source))? {
         return Ok(());
     }
     let _lock = match swap::lock(directory) {
         Ok(lock) => lock,
         Err(SwapError::InUse { .. } | SwapError::Changed { .. }) => return Ok(()),
         Err(SwapError::Files(error)) => return Err(error.into()),
+        Err(SwapError::Uncertain { source, .. }) => return Err(failed(source)),
     };
     clear_unless_it_holds_blocks(directory, &path).map_err(failed)
 }

@@ -9,7 +9,10 @@
 //! merges is bounded, and a run that is too long to be merged is not moved again.
 //!
 //! A look-up is a binary search in each run, right in the map: in at most 17 runs, and one more for about every
-//! 100,000 entries. Entries are never taken away: whether they count is for the caller to judge.
+//! 100,000 entries. Entries are never taken away: whether they count is for the caller to judge. They have no checksum
+//! either: who finds nothing asks whether those beside the place are what was put ([`Index::around`]).
+
+use std::ops::Range;
 
 use heed::RoTxn;
 
@@ -46,10 +49,27 @@ impl<const N: usize> Index<N> {
         let mut found = Vec::new();
         for run in self.table.iter(txn)? {
             let entries = entries_of(run?.1)?;
-            let first = entries.partition_point(|entry| entry[..id.len()] < *id);
-            found.extend(entries[first..].iter().take_while(|entry| entry.starts_with(id)));
+            found.extend_from_slice(&entries[places(entries, id)]);
         }
         Ok(found)
+    }
+
+    /// The same, with the entries beside them in each run. One entry that is not what was put, and so is not found, is
+    /// among them: a search that it leads astray ends beside it, and any other where it belonged.
+    pub(super) fn around(&self, txn: &RoTxn, id: &[u8]) -> Result<Vec<[u8; N]>, StoreError> {
+        let mut found = Vec::new();
+        for run in self.table.iter(txn)? {
+            let entries = entries_of(run?.1)?;
+            let Range { start, end } = places(entries, id);
+            found.extend_from_slice(&entries[start.saturating_sub(1)..entries.len().min(end + 1)]);
+        }
+        Ok(found)
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self, txn: &RoTxn) -> Result<u64, StoreError> {
+        let lengths = self.table.iter(txn)?.map(|run| Ok(entries_of::<N>(run?.1)?.len() as u64));
+        lengths.sum()
     }
 
     /// What is to be done to add these entries, none of which is in the index.
@@ -91,6 +111,12 @@ impl<const N: usize> Change<N> {
         let put = self.entries.len().div_ceil(self.largest_run) as u32;
         (self.first + put..self.end).map(u32::to_be_bytes)
     }
+}
+
+/// Which entries of a run begin with this.
+fn places<const N: usize>(entries: &[[u8; N]], id: &[u8]) -> Range<usize> {
+    let start = entries.partition_point(|entry| entry[..id.len()] < *id);
+    start..start + entries[start..].iter().take_while(|entry| entry.starts_with(id)).count()
 }
 
 /// The entries of a run, where it lies.

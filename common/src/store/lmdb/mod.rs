@@ -8,15 +8,16 @@
 //!   formats;
 //! - `transaction` answers [`Read`] and [`Write`] from them.
 //!
-//! - `pages` checks the structure of a file before LMDB follows it, `check` whether the tables agree; `salvage` finds
+//! - `data_file` reads a file without LMDB, `pages` checks its structure before LMDB follows it, `check` whether the tables agree; `salvage` finds
 //!   blocks in a file that is damaged, `swap` puts a rebuilt one into its place.
 //!
 //! LMDB's pages have no checksums. What they hold proves itself: headers, bodies, accounts, the best chain and the
 //! history have a checksum each, which is verified whenever one is read, so that a damaged block is never served or
 //! applied, and no honest block is taken for invalid because of a damaged account; a header's id and a body's
 //! Merkle root, which `verify` computes again, leave nothing to chance. The structure is checked whenever a store is
-//! opened, unless it is large and a command only wants to look something up: then it is checked before the first write,
-//! if there is one. A file that is too short always is.
+//! opened; where a command only wants to look something up, that of the bodies, which are most of a store, is checked
+//! when the first of them is read or something is first written. What the index of blocks does not find is believed
+//! to be missing only if the entries beside it are what was put.
 //! That indexes, accounts and history are what the blocks come to is checked by replaying these
 //! ([`crate::chain::verify`]). What a disk does to pages
 //! while they are in use nobody can check: the system ends a program whose map it cannot read.
@@ -25,6 +26,7 @@
 //! state of the last write behind, and no lock.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -37,6 +39,7 @@ use crate::rules::Rules;
 
 mod check;
 mod convert;
+mod data_file;
 mod environment;
 mod file_system;
 mod half_made;
@@ -50,9 +53,12 @@ mod tests;
 mod transaction;
 mod values;
 
+#[cfg(test)]
+pub(crate) use data_file::failing::while_unreadable;
 pub use salvage::Salvage;
 pub use swap::{Swap, SwapError};
 
+use data_file::DataFile;
 use environment::{CheckPages, Environment};
 use tables::{Found, Tables};
 use transaction::Transaction;
@@ -92,13 +98,13 @@ impl LmdbStore {
     }
 
     /// Opens the store in this directory; `None` where there is none, and then none is made, though a file that a power
-    /// cut left half made is made empty. Fails like [`LmdbStore::open`]. The pages of a large store are checked when
-    /// something is first written to it, not before.
+    /// cut left half made is made empty. Fails like [`LmdbStore::open`]. The pages of the blocks' bodies, which most
+    /// commands do without, are checked when the first body is read or something is first written, not before.
     pub fn open_existing(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
         if !environment::exists(directory)? {
             return Ok(None);
         }
-        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::IfSmall)
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::AllButBodies)
     }
 
     /// Whether the directory holds a database of any kind. Fails where that cannot be looked at.
@@ -106,12 +112,22 @@ impl LmdbStore {
         environment::exists(directory)
     }
 
-    /// [`LmdbStore::open_existing`], with all pages checked whatever the store's size: seconds if it is large.
+    /// The pages that the disk cannot read, of a store that nobody needs to open: all of its file is read, with calls,
+    /// and so nothing happens to who asks. None where there is no store.
+    pub fn unreadable_pages(directory: &Path) -> Result<Vec<Range<u64>>, StoreError> {
+        if !environment::exists(directory)? {
+            return Ok(Vec::new());
+        }
+        let pages = DataFile::open(directory).and_then(|mut file| file.unreadable_pages());
+        pages.map_err(|source| StoreError::unreadable(directory, source))
+    }
+
+    /// [`LmdbStore::open_existing`], with all pages checked: seconds if the store is large.
     pub fn open_checked(directory: &Path, rules: &Rules) -> Result<Option<Self>, StoreError> {
         if !environment::exists(directory)? {
             return Ok(None);
         }
-        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::Always)
+        Self::open_or_find_none(directory, rules, FIRST_MAP_BYTES, None, CheckPages::All)
     }
 
     /// [`LmdbStore::open`] with a map that is at first no larger than this, a multiple of the page size.
@@ -121,7 +137,7 @@ impl LmdbStore {
         map_bytes: usize,
     ) -> Result<Self, StoreError> {
         files::create_directory(directory)?;
-        let store = Self::open_or_find_none(directory, rules, map_bytes, Some(Create), CheckPages::Always)?;
+        let store = Self::open_or_find_none(directory, rules, map_bytes, Some(Create), CheckPages::All)?;
         store.ok_or_else(|| StoreError::damaged("the tables that were just created are missing"))
     }
 
@@ -144,7 +160,7 @@ impl LmdbStore {
         if let Some(shared) = open.get(&directory).and_then(Weak::upgrade) {
             tables::same_network(&directory, shared.network, rules.network_id())?;
             // Whoever opened it first may have looked at less of it.
-            if check == CheckPages::Always {
+            if check == CheckPages::All {
                 shared.environment.check_pages(check)?;
             }
             return Ok(Some(Self(shared)));
@@ -152,6 +168,10 @@ impl LmdbStore {
         let environment = Environment::open(&directory, map_bytes, check)?;
         let tables = loop {
             match Tables::open(&environment, rules)? {
+                Found::Store(tables) if create.is_some() => {
+                    tables.write_format_again(&environment)?;
+                    break tables;
+                }
                 Found::Store(tables) => break tables,
                 Found::Older => convert::to_present_format(&environment)?,
                 Found::Nothing if create.is_some() => Tables::create(&environment, rules)?,
@@ -167,7 +187,7 @@ impl LmdbStore {
 impl Store for LmdbStore {
     fn read<T, E: From<StoreError>>(&self, look: impl FnOnce(&dyn Read) -> Result<T, E>) -> Result<T, E> {
         let (_map, txn) = self.0.environment.begin_read()?;
-        look(&Transaction::new(&self.0.tables, &txn))
+        look(&Transaction::new(&self.0.environment, &self.0.tables, &txn))
     }
 
     fn write<T, E: From<StoreError>>(
@@ -202,7 +222,7 @@ impl Shared {
         txn: RwTxn<'_>,
         change: &mut impl FnMut(&mut dyn Write) -> Result<T, E>,
     ) -> Attempt<T, E> {
-        let mut writer = Transaction::new(&self.tables, txn);
+        let mut writer = Transaction::new(&self.environment, &self.tables, txn);
         let result = change(&mut writer).and_then(|value| {
             writer.write_back()?;
             Ok(value)

@@ -174,11 +174,6 @@ impl Meta {
         }
         Ok(meta)
     }
-
-    /// How long the file is if no page is left out at its end.
-    pub(super) fn file_bytes(&self) -> u64 {
-        (self.last_page + 1) * self.page_bytes as u64
-    }
 }
 
 /// The two meta pages of a file. They are what two transactions in a row wrote, each its own: LMDB reads the wrong
@@ -238,14 +233,7 @@ pub(super) fn check(
     file_bytes: u64,
     meta: &Meta,
 ) -> Result<PageCounts, PageError> {
-    let page_bytes = meta.page_bytes as u64;
-    let pages = meta.last_page + 1;
-    // A file may end before its last pages if these are free. Then they are listed, eight bytes each, so a number
-    // that was damaged asks for no more memory than the file's length allows.
-    if pages > file_bytes / page_bytes + file_bytes / 8 {
-        return wrong(0, "its last page is far beyond the end of the file");
-    }
-    let mut walk = Walk { file, page_bytes: meta.page_bytes, seen: Seen::new(pages) };
+    let mut walk = Walk::begin(file, file_bytes, meta)?;
     let mut free = 0;
     let mut release = |walk: &mut Walk<_>, page: u64, key: &[u8], value: Value| {
         let transaction = u64_at(key, 0);
@@ -270,26 +258,21 @@ pub(super) fn check(
         Ok(())
     };
     walk.tree(0, &meta.free, Keys::Integers, &mut release)?;
-    let mut tables = Vec::new();
-    walk.tree(0, &meta.main, Keys::Bytes, &mut |_, page, _, value| {
-        match value {
-            Value::Tree(tree) if tree.flags == 0 => tables.push((page, tree)),
-            Value::Tree(_) => return wrong(page, "it holds a table that no store has"),
-            // Not of a store, which is for others to say.
-            Value::Short(_) | Value::Long { .. } => {}
-        }
-        Ok(())
-    })?;
-    for (page, tree) in &tables {
-        walk.tree(*page, tree, Keys::Bytes, &mut |_, page, _, value| match value {
-            Value::Tree(_) => wrong(page, "it holds a table within a table"),
-            Value::Short(_) | Value::Long { .. } => Ok(()),
-        })?;
-    }
+    walk.tables(meta, |_| true)?;
     match walk.seen.first_missing() {
         Some(page) => wrong(page, "it is neither in use nor free"),
-        None => Ok(PageCounts { used: pages - free, free }),
+        None => Ok(PageCounts { used: walk.seen.pages - free, free }),
     }
+}
+
+/// Checks the pages of all tables of a state but this one, and not those that are free: enough to read the others.
+pub(super) fn check_all_tables_but(
+    file: &mut (impl Read + Seek),
+    file_bytes: u64,
+    meta: &Meta,
+    name: &str,
+) -> Result<(), PageError> {
+    Walk::begin(file, file_bytes, meta)?.tables(meta, |table| table != name.as_bytes())
 }
 
 /// Which pages were reached.
@@ -370,7 +353,40 @@ struct Walked {
     entries: u64,
 }
 
-impl<R: Read + Seek> Walk<'_, R> {
+impl<'f, R: Read + Seek> Walk<'f, R> {
+    fn begin(file: &'f mut R, file_bytes: u64, meta: &Meta) -> Result<Self, PageError> {
+        let pages = meta.last_page + 1;
+        // A file may end before its last pages if these are free. Then they are listed, eight bytes each, so a number
+        // that was damaged asks for no more memory than the file's length allows.
+        if pages > file_bytes / meta.page_bytes as u64 + file_bytes / 8 {
+            return wrong(0, "its last page is far beyond the end of the file");
+        }
+        Ok(Self { file, page_bytes: meta.page_bytes, seen: Seen::new(pages) })
+    }
+
+    /// Goes through the tree of the tables' names, and the tables that are asked for.
+    fn tables(&mut self, meta: &Meta, is_asked_for: impl Fn(&[u8]) -> bool) -> Result<(), PageError> {
+        let mut tables = Vec::new();
+        self.tree(0, &meta.main, Keys::Bytes, &mut |_, page, name, value| {
+            match value {
+                Value::Tree(tree) if tree.flags == 0 => {
+                    tables.extend(is_asked_for(name).then_some((page, tree)))
+                }
+                Value::Tree(_) => return wrong(page, "it holds a table that no store has"),
+                // Not of a store, which is for others to say.
+                Value::Short(_) | Value::Long { .. } => {}
+            }
+            Ok(())
+        })?;
+        for (page, tree) in &tables {
+            self.tree(*page, tree, Keys::Bytes, &mut |_, page, _, value| match value {
+                Value::Tree(_) => wrong(page, "it holds a table within a table"),
+                Value::Short(_) | Value::Long { .. } => Ok(()),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Reads from the start of a page on.
     fn read(&mut self, page: u64, bytes: usize) -> Result<Vec<u8>, PageError> {
         let mut buffer = vec![0; bytes];
@@ -595,14 +611,40 @@ fn pointers(bytes: &[u8], lower: usize) -> impl Iterator<Item = usize> {
     (HEADER_BYTES..lower).step_by(2).map(|at| usize::from(u16_at(bytes, at)))
 }
 
-/// Whatever nodes can be made out in a page that may be damaged, or no leaf at all, in the order of their places, and
-/// perhaps overlapping: for who checks their values.
-pub(super) fn possible_nodes(bytes: &[u8]) -> Vec<Node<'_>> {
-    let lower = usize::from(u16_at(bytes, 12)).min(bytes.len() & !1);
-    let mut places: Vec<_> = pointers(bytes, lower).collect();
-    places.sort_unstable();
-    places.dedup();
-    places.into_iter().filter_map(|at| Node::read(bytes, at, true)).collect()
+/// Whatever nodes of a kind can be made out in a page that may be damaged, or no leaf at all, none of which overlap: for
+/// who checks their values.
+///
+/// First those that the page points to, from its end down: there the first are that were written, and of two that overlap
+/// it is the later that is as long as it says by damage. Then those between them: nodes lie one after the other, so that
+/// the pointers can be done without.
+pub(super) fn possible_nodes<'p>(bytes: &'p [u8], is_of_kind: impl Fn(&Node) -> bool) -> Vec<Node<'p>> {
+    let (lower, upper) = (usize::from(u16_at(bytes, 12)), usize::from(u16_at(bytes, 14)));
+    let mut pointed: Vec<_> = pointers(bytes, lower.min(bytes.len() & !1)).collect();
+    pointed.sort_unstable();
+    pointed.dedup();
+    let mut nodes: Vec<Node> = Vec::new();
+    for node in pointed.into_iter().rev().filter_map(|at| Node::read(bytes, at, true)) {
+        let free_up_to = nodes.last().map_or(bytes.len(), |later| later.place.0);
+        if node.place.1 <= free_up_to && is_of_kind(&node) {
+            nodes.push(node);
+        }
+    }
+    let (mut between, mut at) = (Vec::new(), upper.max(HEADER_BYTES));
+    let end = (bytes.len(), bytes.len());
+    for (start, after) in nodes.iter().rev().map(|node| node.place).chain([end]) {
+        while let Some(node) = Node::read(bytes, at, true).filter(|node| node.place.1 <= start) {
+            at = node.place.1;
+            between.extend(is_of_kind(&node).then_some(node));
+        }
+        at = at.max(after);
+    }
+    nodes.append(&mut between);
+    nodes
+}
+
+/// Whether the page with this number says that it has it, and is a leaf. Bytes of others, in long values, seldom do.
+pub(super) fn is_leaf(page: u64, bytes: &[u8]) -> bool {
+    u64_at(bytes, 0) == page && u16_at(bytes, 10) == LEAF
 }
 
 #[cfg(test)]

@@ -2,17 +2,19 @@
 //! like the header or the body of a block, and its checksum says so too, it is one; the rules say later whether it
 //! is valid. Older copies in pages that are free again are as good.
 //!
-//! A file may be hostile: of a page only nodes that do not overlap are looked at, of a block only so many places are
-//! tried, and all of that reads no more than a few times the file. So time and memory are linear in its length. A
-//! block takes some 110 bytes of memory: of a header that is found only what the tree is made of is kept.
+//! A file may be hostile, and so may what is in a sound one: what others pay with a block's data may look like pages that
+//! lead to other blocks. Therefore what a page says that is a leaf and has its own number counts first. Of a page only
+//! nodes that do not overlap are looked at, of a block only so much is tried, and all of that reads no more than a few
+//! times the file. So time and memory are linear in its length. A block takes some 130 bytes of memory: of a header that
+//! is found only what the tree is made of is kept.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 use super::super::BlockRecord;
-use super::environment::DATA_FILE;
-use super::pages::{self, possible_nodes};
+use super::data_file::DataFile;
+use super::pages::{self, Node, possible_nodes};
 use super::values::{CHECKSUM_BYTES, decode_record, unseal};
 use crate::block::{EncodedBody, SealedHeader};
 use crate::difficulty::CompactTarget;
@@ -22,24 +24,29 @@ use crate::time::Height;
 
 /// The longest record that there is, with a seal of the largest key.
 const MAX_RECORD_BYTES: usize = 4_096;
-/// The most places of one sequence number that are tried for a body. A store holds a body once, and older copies of
-/// the page that it is on, some tens of them at most.
-const PLACES: usize = 64;
+/// The shortest body that there is: who is rewarded, how much, and that there is nothing else.
+const LEAST_BODY_BYTES: usize = 32 + 8 + 8 + 8;
+/// The most that is read to find the body of one block, and what each place counts at least. A store holds a body once,
+/// and older copies of the page that it is on, some tens of them at most.
+const BYTES_A_BLOCK: u64 = 4 * MAX_DECODE_BYTES as u64;
+/// See [`BYTES_A_BLOCK`].
+const LEAST_BYTES_A_PLACE: u64 = 4_096;
 /// The most sequence numbers of one header that are tried: more than one are what a write that was cut short left.
 const SEQUENCES: usize = 4;
-/// How often as much as the file is read to find bodies: once is enough in a file that a program wrote.
+/// How often as much as the file is read to find bodies in the places that are likely, and again in those that are not:
+/// once, and not at all, is enough in a file that a program wrote.
 const FILES_READ: u64 = 4;
 
 /// The blocks that were found in a file.
 pub struct Salvage {
-    file: File,
-    /// All headers that are whole, in the order of their ids, and of their sequence numbers where one was found under
-    /// several: a write that was cut short may have left another than the one that counts.
+    file: DataFile,
+    /// All headers that are whole, in the order of their ids, and of their places where one was found in several: a write
+    /// that was cut short may have left another sequence number than the one that counts.
     headers: Vec<Found>,
     /// Where something is that may be the body of the block with a sequence number, in the order of these.
     bodies: Vec<Place>,
-    /// How many bytes may still be read for bodies.
-    left: u64,
+    /// How many bytes may still be read for bodies in places that are likely, and in those that are not.
+    left: [u64; 2],
 }
 
 /// A header that was found.
@@ -60,6 +67,8 @@ pub struct Found {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     sequence: u32,
+    /// Whether the page that leads there is none that says of itself that it does.
+    is_unlikely: bool,
     length: u32,
     start: u64,
 }
@@ -67,13 +76,13 @@ struct Place {
 impl Salvage {
     /// Looks through the file of a store. `None`: there is none.
     pub fn scan(directory: &Path) -> io::Result<Option<Self>> {
-        let mut file = match File::open(directory.join(DATA_FILE)) {
+        let mut file = match DataFile::open(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         let page_bytes = pages::page_bytes(&mut file);
-        let bytes = file.metadata()?.len();
-        let left = bytes.saturating_mul(FILES_READ);
+        let bytes = file.len()?;
+        let left = [bytes.saturating_mul(FILES_READ); 2];
         let mut salvage = Self { file, headers: Vec::new(), bodies: Vec::new(), left };
         let mut page = vec![0; page_bytes];
         for number in 0..bytes / page_bytes as u64 {
@@ -83,29 +92,30 @@ impl Salvage {
                 salvage.take_page(number, &page, bytes);
             }
         }
-        salvage.headers.sort_unstable_by_key(|found| (found.id, found.place));
+        salvage.headers.sort_unstable_by_key(|found| (found.id, found.place.is_unlikely, found.place));
         salvage.headers.dedup_by_key(|found| (found.id, found.place.sequence));
         salvage.bodies.sort_unstable();
         salvage.bodies.dedup();
         Ok(Some(salvage))
     }
 
-    /// Takes what a page of a file of so many bytes holds, or leads to. From its end down: there the first blocks are, and
-    /// of two nodes that overlap it is the later that is as long as it says by damage.
+    /// Takes what a page of a file of so many bytes holds, or leads to.
     fn take_page(&mut self, number: u64, page: &[u8], bytes: u64) {
-        let mut free_up_to = page.len();
-        for node in possible_nodes(page).into_iter().rev() {
-            let sequence = node.key.try_into().ok().map(u64::from_be_bytes);
-            let sequence = sequence.and_then(|sequence| u32::try_from(sequence).ok());
-            let Some((sequence, (start, length))) = sequence.zip(node.value_place(number, page.len())) else {
-                continue;
-            };
+        let is_unlikely = !pages::is_leaf(number, page);
+        let place = |node: &Node| {
+            let sequence = u32::try_from(u64::from_be_bytes(node.key.try_into().ok()?)).ok()?;
+            let (start, length) = node.value_place(number, page.len())?;
             let is_within = start.checked_add(length as u64).is_some_and(|end| end <= bytes);
-            if node.place.1 > free_up_to || !is_within || length > MAX_DECODE_BYTES {
-                continue;
-            }
-            free_up_to = node.place.0;
-            let place = Place { sequence, length: length as u32, start };
+            let is_possible = (CHECKSUM_BYTES + LEAST_BODY_BYTES..=MAX_DECODE_BYTES).contains(&length);
+            (is_within && is_possible).then_some(Place {
+                sequence,
+                is_unlikely,
+                length: length as u32,
+                start,
+            })
+        };
+        let nodes = possible_nodes(page, |node| place(node).is_some());
+        for place in nodes.iter().filter_map(place) {
             match self.header_at(place) {
                 Some(found) => self.headers.push(found),
                 None => self.bodies.push(place),
@@ -158,20 +168,26 @@ impl Salvage {
     pub fn body(&mut self, position: usize) -> Option<EncodedBody> {
         let id = self.headers.get(position)?.id;
         let same = self.headers[position..].iter().take_while(|found| found.id == id).take(SEQUENCES);
-        let places: Vec<_> = same.flat_map(|found| self.places(found.place.sequence)).copied().collect();
-        places.into_iter().find_map(|place| {
-            self.left = self.left.checked_sub(place.length.into())?;
+        let places: Vec<_> = same.map(|found| self.places(found.place.sequence)).collect();
+        let mut left = BYTES_A_BLOCK;
+        places.into_iter().flatten().find_map(|place| {
+            let place = self.bodies[place];
+            let left_of_kind = &mut self.left[usize::from(place.is_unlikely)];
+            let (of_block, of_all) = (
+                left.checked_sub(LEAST_BYTES_A_PLACE.max(place.length.into()))?,
+                left_of_kind.checked_sub(place.length.into())?,
+            );
+            (left, *left_of_kind) = (of_block, of_all);
             let sealed = self.read(place).ok()?;
             unseal(id.as_bytes(), &sealed).and_then(|body| EncodedBody::decode(body.to_vec()).ok())
         })
     }
 
-    /// Where bodies of a sequence number may be.
-    fn places(&self, sequence: u32) -> &[Place] {
+    /// Which of the bodies may be those of a sequence number.
+    fn places(&self, sequence: u32) -> Range<usize> {
         let first = self.bodies.partition_point(|place| place.sequence < sequence);
-        let places = &self.bodies[first..];
-        let most = places.iter().take(PLACES);
-        &places[..most.take_while(|place| place.sequence == sequence).count()]
+        let count = self.bodies[first..].partition_point(|place| place.sequence == sequence);
+        first..first + count
     }
 }
 
@@ -179,7 +195,12 @@ impl Salvage {
 mod tests {
     use std::fs;
 
+    use super::super::environment::DATA_FILE;
     use super::*;
+    use crate::address::Address;
+    use crate::amount::Amount;
+    use crate::block::{Body, Reward};
+    use crate::encoding::encode;
 
     /// A file of pages that are full of nodes, all of one sequence number, each with a value of 16 KB, of which any two
     /// overlap.
@@ -234,31 +255,80 @@ mod tests {
         assert_eq!(found, [5]);
     }
 
+    /// A header as if it had been found under this sequence number.
+    fn found(id: u8, sequence: u32) -> Found {
+        Found {
+            id: BlockId::from_bytes([id; 32]),
+            previous: BlockId::ZERO,
+            height: Height::GENESIS,
+            bits: CompactTarget::from_bits(0),
+            place: Place { sequence, is_unlikely: false, length: 0, start: 0 },
+        }
+    }
+
     /// Every place of a sequence number was compared with all before it, and read for every block of that number.
     #[test]
-    fn of_one_block_only_so_many_places_are_tried_and_of_all_no_more_than_a_few_times_the_file() {
+    fn of_all_places_no_more_is_read_than_a_few_times_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let file = hostile(400);
         fs::write(directory.path().join(DATA_FILE), &file).unwrap();
         let mut salvage = Salvage::scan(directory.path()).unwrap().unwrap();
         assert!(salvage.headers().is_empty());
         assert!((390..=400).contains(&salvage.bodies.len()), "{}", salvage.bodies.len());
-        assert_eq!((salvage.places(7).len(), salvage.places(6).len()), (PLACES, 0));
-        assert!(salvage.places(7).is_sorted_by(|one, other| one < other), "each is tried once");
+        assert_eq!((salvage.places(7).len(), salvage.places(6).len()), (salvage.bodies.len(), 0));
+        assert!(salvage.bodies.is_sorted_by(|one, other| one < other), "each is tried once");
 
         let all = file.len() as u64 * FILES_READ;
-        assert_eq!(salvage.left, all);
-        let found = |number: u8| Found {
-            id: BlockId::from_bytes([number; 32]),
-            previous: BlockId::ZERO,
-            height: Height::GENESIS,
-            bits: CompactTarget::from_bits(0),
-            place: Place { sequence: 7, length: 0, start: 0 },
+        assert_eq!(salvage.left, [all; 2]);
+        salvage.headers = (0..9).map(|id| found(id, 7)).collect();
+        (0..9).for_each(|position| assert!(salvage.body(position).is_none()));
+        assert!(salvage.left[1] < 16_384, "and then no more");
+        assert_eq!(salvage.left[0], all, "which costs those that are likely nothing");
+    }
+
+    #[test]
+    fn no_body_is_shorter_than_the_least() {
+        let reward = Reward { to: Address::default(), amount: Amount::ZERO, data: Vec::new() };
+        assert_eq!(encode(&Body { reward, transactions: Vec::new() }).len(), LEAST_BODY_BYTES);
+    }
+
+    /// Whoever pays can put into a block what looks like pages of a store. Of the places of one number the first 64 were
+    /// tried, the shortest first, so such a block kept every node from repairing another.
+    #[test]
+    fn an_honest_body_is_found_among_false_nodes_of_its_number() {
+        let reward = Reward { to: Address::from_bytes([9; 32]), amount: Amount::MAX, data: vec![3; 300] };
+        let body = encode(&Body { reward, transactions: Vec::new() });
+        let of = found(1, 7);
+        let sealed = super::super::values::seal(of.id.as_bytes(), &body);
+        let leaf = |number: u64| {
+            let mut node = (sealed.len() as u32).to_ne_bytes().to_vec();
+            node.extend_from_slice(&[0, 0, 8, 0]);
+            node.extend_from_slice(&7_u64.to_be_bytes());
+            node.extend_from_slice(&sealed);
+            node.resize(node.len().next_multiple_of(2), 0);
+            let mut page = number.to_ne_bytes().to_vec();
+            let upper = (4096 - node.len()) as u16;
+            page.extend([0_u16, 2, 18, upper, upper].into_iter().flat_map(u16::to_ne_bytes));
+            page.resize(4096 - node.len(), 0);
+            [page, node].concat()
         };
-        salvage.headers = (0..9).map(found).collect();
-        assert!(salvage.body(0).is_none());
-        assert_eq!(salvage.left, all - PLACES as u64 * 16_384);
-        (1..9).for_each(|position| assert!(salvage.body(position).is_none()));
-        assert!(salvage.left < 16_384, "and then no more");
+        // As many as there are in the file's length again and again, and all before it.
+        let false_pages = hostile(6_000);
+        let file = [&false_pages[..], &leaf(6_000)].concat();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(DATA_FILE), &file).unwrap();
+        let mut salvage = Salvage::scan(directory.path()).unwrap().unwrap();
+        assert!(salvage.bodies.len() > 5_900);
+        salvage.headers = vec![of];
+        let whole = EncodedBody::decode(body).unwrap();
+        assert_eq!(salvage.body(0).as_ref(), Some(&whole));
+        // Nor does it matter which copies of its header there are.
+        let header = |sequence| {
+            let mut copy = found(1, sequence);
+            copy.place.is_unlikely = true;
+            copy
+        };
+        salvage.headers.splice(1..1, (0..9).map(header));
+        assert_eq!(salvage.body(0), Some(whole));
     }
 }

@@ -23,7 +23,7 @@ const OPENING_LOCK_FILE: &str = "opening.lock";
 #[cfg(target_os = "linux")]
 const LOCK_FILE: &str = "lock.mdb";
 
-/// Why a store cannot be replaced. It is as it was.
+/// Why a store cannot be replaced. It is as it was, unless the sentence says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
     /// Another process has it open.
@@ -38,12 +38,37 @@ pub enum SwapError {
         /// Which store.
         path: PathBuf,
     },
+    /// The new one is in its place, which a power cut may undo.
+    #[error(
+        "the rebuilt store is {new}, and the damaged one {aside}, but that may not last: {}", files::reason(new, source),
+        new = new.display(), aside = aside.display()
+    )]
+    Uncertain {
+        /// The file of the new one.
+        new: PathBuf,
+        /// The file of the damaged one.
+        aside: PathBuf,
+        /// What the system said when it was to make it durable.
+        source: io::Error,
+    },
     /// Something cannot be written.
     #[error(transparent)]
     Files(#[from] FilesError),
 }
 
-/// A store about to be replaced.
+impl SwapError {
+    /// Whether the disk failed.
+    pub fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Uncertain { source, .. } => files::is_of_disk(source),
+            Self::Files(error) => error.is_of_disk(),
+            Self::InUse { .. } | Self::Changed { .. } => false,
+        }
+    }
+}
+
+/// A store about to be replaced. When it is dropped, nothing is left of a new one that did not get its place: it may be as
+/// large as the disk had room, and who drops it has closed it.
 pub struct Swap {
     directory: PathBuf,
     /// What the old file was like when it was looked at.
@@ -94,14 +119,27 @@ impl Swap {
         });
         let aside = aside.unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()));
         let aside = aside.map_err(|error| io_error("keep aside", &data, error))?;
-        files::rename(&self.new_directory().join(DATA_FILE), &data)?;
-        self.clean_up();
-        Ok(aside)
+        renamed(files::rename(&self.new_directory().join(DATA_FILE), &data), aside)
     }
+}
 
-    /// Removes what is left of the new store's directory. That it cannot be removed is no harm.
-    fn clean_up(&self) {
+impl Drop for Swap {
+    fn drop(&mut self) {
+        // What cannot be removed the next repair removes.
         let _ = fs::remove_dir_all(self.new_directory());
+    }
+}
+
+/// What has become of the two stores when the new one was to get the name of the old one, which has another by now.
+fn renamed(renamed: Result<(), FilesError>, aside: PathBuf) -> Result<PathBuf, SwapError> {
+    match renamed {
+        Ok(()) => Ok(aside),
+        Err(FilesError::Uncertain { path, source }) => Err(SwapError::Uncertain { new: path, aside, source }),
+        Err(error) => {
+            // The name is one of two, and not needed.
+            let _ = fs::remove_file(aside);
+            Err(error.into())
+        }
     }
 }
 
@@ -145,4 +183,30 @@ pub(super) fn lock(directory: &Path) -> Result<File, SwapError> {
 pub(super) fn lock(directory: &Path) -> Result<File, SwapError> {
     let data = directory.join(DATA_FILE);
     Ok(File::open(&data).map_err(|error| io_error("open", &data, error))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was said to be as it was although it had been replaced.
+    #[test]
+    fn what_is_said_of_a_store_whose_replacement_may_not_last_names_both() {
+        let directory = tempfile::tempdir().unwrap();
+        let [new, aside] = ["data.mdb", "data.mdb.damaged-1"].map(|name| directory.path().join(name));
+        fs::write(&aside, "damaged").unwrap();
+        let broken = || io::Error::from_raw_os_error(5);
+        let uncertain = FilesError::Uncertain { path: new.clone(), source: broken() };
+        let error = renamed(Err(uncertain), aside.clone()).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            [&new, &aside].iter().all(|file| said.contains(file.to_str().unwrap())) && error.is_of_disk(),
+            "{said}"
+        );
+        assert!(aside.exists());
+        // Where it could not be replaced it has its one name.
+        let refused = FilesError::Io { action: "rename", path: new, source: broken() };
+        assert!(matches!(renamed(Err(refused), aside.clone()), Err(SwapError::Files(_))));
+        assert!(!aside.exists());
+    }
 }

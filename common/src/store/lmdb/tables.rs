@@ -7,7 +7,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `meta` | a name | magic, format, network, tip |
+//! | `meta` | a name | magic, format (and again, with a checksum), network, tip |
 //! | `block_runs` | number of a run | start of a block id, sequence number; many of them, sorted ([`Index`]) |
 //! | `records` | sequence number | checksum, header, seal, work ([`encode_record`]) |
 //! | `bodies` | sequence number | checksum, encoded body; none for genesis |
@@ -25,7 +25,7 @@
 //! The entries of `transaction_runs` are made when a block is put and stay whatever becomes of it: whether
 //! they count is looked up in `best`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls};
@@ -33,7 +33,7 @@ use heed::{CommitOrAbort, Database, DatabaseOpener, MdbError, RwTxn, WithoutTls}
 use super::super::{BlockRecord, StoreError};
 use super::environment::Environment;
 use super::index::Index;
-use super::values::{SealedAccount, encode_record, seal, seal_sequence};
+use super::values::{SealedAccount, encode_record, seal, seal_sequence, unseal};
 use crate::address::Address;
 use crate::hash::{BlockId, NetworkId, TransactionId};
 use crate::ledger::Account;
@@ -44,9 +44,17 @@ use crate::time::Height;
 pub(super) const FORMAT: u32 = 3;
 const MAGIC: &[u8] = b"farthing store";
 
+/// The table of what is true of the store as a whole.
+const META: &str = "meta";
+/// The table of the blocks' bodies.
+pub(super) const BODIES: &str = "bodies";
+
 /// The names in `meta`.
 pub(super) const MAGIC_KEY: &[u8] = b"magic";
 pub(super) const FORMAT_KEY: &[u8] = b"format";
+/// The format once more, sealed with this name: one flipped bit makes no store one of a newer program, which none could
+/// repair. Every later format has both.
+pub(super) const FORMAT_COPY_KEY: &[u8] = b"format again";
 pub(super) const NETWORK_KEY: &[u8] = b"network";
 pub(super) const TIP_KEY: &[u8] = b"tip";
 
@@ -64,8 +72,6 @@ pub(super) type Table<'e> = Database<'e, Bytes, Bytes>;
 
 /// Handles of all tables.
 pub(super) struct Tables {
-    /// Where they lie, for sentences about the disk.
-    pub(super) directory: PathBuf,
     pub(super) meta: Table<'static>,
     pub(super) block_index: Index<{ size_of::<BlockEntry>() }>,
     pub(super) records: Table<'static>,
@@ -154,10 +160,10 @@ fn each<'e, E>(
     mut open: impl FnMut(&'static str) -> Result<Table<'e>, E>,
 ) -> Result<[Table<'e>; TABLE_COUNT], E> {
     Ok([
-        open("meta")?,
+        open(META)?,
         open("block_runs")?,
         open("records")?,
-        open("bodies")?,
+        open(BODIES)?,
         open("best_chain")?,
         open("ledger")?,
         open("transaction_runs")?,
@@ -185,7 +191,7 @@ impl Tables {
         let foreign = || StoreError::Foreign { path: path.display().to_string() };
         let (_map, txn) = environment.begin_read()?;
         let opened = environment.env().open_databases_and_commit(txn, |opener, txn| {
-            let meta = match opener.open_database::<Bytes, Bytes>(txn, Some("meta")) {
+            let meta = match opener.open_database::<Bytes, Bytes>(txn, Some(META)) {
                 Err(heed::Error::Mdb(MdbError::Incompatible)) => return Err(foreign()),
                 found => found?,
             };
@@ -199,7 +205,7 @@ impl Tables {
             }
             let value = |key| Ok::<_, StoreError>(meta.get(txn, key)?.unwrap_or_default());
             let got = u32::from_be_bytes(exactly(value(FORMAT_KEY)?, "its format")?);
-            if got > FORMAT {
+            if got > FORMAT && meta.get(txn, FORMAT_COPY_KEY)?.and_then(format_in_copy) == Some(got) {
                 return Err(StoreError::Newer { path: path.display().to_string(), got, known: FORMAT });
             }
             let network = NetworkId::from_bytes(exactly(value(NETWORK_KEY)?, "its network")?);
@@ -216,8 +222,23 @@ impl Tables {
             .map(CommitOrAbort::Commit)
         })?;
         Ok(match opened {
-            CommitOrAbort::Commit(tables) => Found::Store(Self::new(path, tables)),
+            CommitOrAbort::Commit(tables) => Found::Store(Self::new(tables)),
             CommitOrAbort::Abort(found) => found,
+        })
+    }
+
+    /// Writes down the format a second time where a program did not that knew of one place only.
+    pub(super) fn write_format_again(&self, environment: &Environment) -> Result<(), StoreError> {
+        let is_there = {
+            let (_map, txn) = environment.begin_read()?;
+            self.meta.get(&txn, FORMAT_COPY_KEY)?.is_some()
+        };
+        if is_there {
+            return Ok(());
+        }
+        in_one_write(environment, |opener, txn| {
+            let meta = opener.create_database(txn, Some(META))?;
+            put_format(meta, txn).map(CommitOrAbort::Commit)
         })
     }
 
@@ -233,6 +254,17 @@ impl Tables {
             fill(&tables, txn, rules).map(CommitOrAbort::Commit)
         })
     }
+}
+
+/// Writes down the format, twice.
+pub(super) fn put_format(meta: Table, txn: &mut RwTxn) -> heed::Result<()> {
+    meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
+    meta.put(txn, FORMAT_COPY_KEY, &seal(FORMAT_COPY_KEY, &FORMAT.to_be_bytes()))
+}
+
+/// The format that a sealed copy says.
+pub(super) fn format_in_copy(sealed: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(unseal(FORMAT_COPY_KEY, sealed)?.try_into().ok()?))
 }
 
 /// Creates the tables that are not there yet.
@@ -270,7 +302,7 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::
     let genesis = BlockRecord::genesis(rules);
     let id = genesis.id();
     meta.put(txn, MAGIC_KEY, MAGIC)?;
-    meta.put(txn, FORMAT_KEY, &FORMAT.to_be_bytes())?;
+    put_format(*meta, txn)?;
     meta.put(txn, NETWORK_KEY, rules.network_id().as_bytes())?;
     meta.put(txn, TIP_KEY, id.as_bytes())?;
     block_index.put(txn, &0_u32.to_be_bytes(), &block_entry(&id, 0))?;
@@ -284,23 +316,10 @@ fn fill(tables: &[Table; TABLE_COUNT], txn: &mut RwTxn, rules: &Rules) -> heed::
 }
 
 impl Tables {
-    fn new(directory: &Path, tables: [Table<'static>; TABLE_COUNT]) -> Self {
+    fn new(tables: [Table<'static>; TABLE_COUNT]) -> Self {
         let [meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity] =
             tables;
         let (block_index, transactions) = (Index::new(block_index), Index::new(transactions));
-        let directory = directory.to_owned();
-        Self {
-            directory,
-            meta,
-            block_index,
-            records,
-            bodies,
-            best,
-            accounts,
-            transactions,
-            invalid,
-            watched,
-            activity,
-        }
+        Self { meta, block_index, records, bodies, best, accounts, transactions, invalid, watched, activity }
     }
 }

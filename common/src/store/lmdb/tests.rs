@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::super::tests::{connect, everything, read, write};
 use super::super::{BlockRecord, Tip};
-use super::tables::{FORMAT, FORMAT_KEY, MAGIC_KEY, Table};
+use super::tables::{FORMAT, FORMAT_COPY_KEY, FORMAT_KEY, MAGIC_KEY, Table};
 use super::*;
 use crate::amount::Amount;
 use crate::encoding::encode;
@@ -209,6 +209,7 @@ fn make_older(directory: &Path, format: u32) {
             table.clear(txn)?;
         }
         meta.put(txn, FORMAT_KEY, &format.to_be_bytes())?;
+        meta.delete(txn, FORMAT_COPY_KEY)?;
         if format == 2 {
             return Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(()));
         }
@@ -295,6 +296,7 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
     let newer = (FORMAT + 1).to_be_bytes();
     tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
         tables.meta.put(txn, FORMAT_KEY, &newer).unwrap();
+        tables.meta.put(txn, FORMAT_COPY_KEY, &values::seal(FORMAT_COPY_KEY, &newer)).unwrap();
     });
     let error = refusal(directory.path(), &other);
     assert!(matches!(error, StoreError::Newer { got: 4, known: 3, .. }), "{error}");
@@ -313,6 +315,43 @@ fn a_newer_format_another_magic_and_another_network_are_told_apart() {
         tables.meta.put(txn, MAGIC_KEY, b"other store").unwrap();
     });
     assert!(matches!(refusal(directory.path(), &rules()), StoreError::Foreign { .. }));
+}
+
+/// Most of them made it one of a newer program, which no repair was offered for.
+#[test]
+fn a_flipped_bit_of_the_format_is_damage_and_never_a_newer_store() {
+    for bit in 0..32 {
+        let directory = tempfile::tempdir().unwrap();
+        tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+            tables.meta.put(txn, FORMAT_KEY, &(FORMAT ^ 1 << bit).to_be_bytes()).unwrap();
+        });
+        assert!(matches!(refusal(directory.path(), &rules()), StoreError::Damaged { .. }), "bit {bit}");
+    }
+    // Of the copy alone, only whoever looks at everything minds.
+    let sealed = values::seal(FORMAT_COPY_KEY, &FORMAT.to_be_bytes());
+    for bit in 0..sealed.len() * 8 {
+        let mut damaged = sealed.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        let directory = tempfile::tempdir().unwrap();
+        let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+        tamper(&store, |tables, txn| tables.meta.put(txn, FORMAT_COPY_KEY, &damaged).unwrap());
+        let checked = read(&store, |reader| Ok(reader.check_tables()));
+        assert!(checked.is_err_and(|damages| damages.len() == 1), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_store_that_says_its_format_once_says_it_twice_when_it_is_opened_to_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    tamper(&LmdbStore::open(directory.path(), &rules()).unwrap(), |tables, txn| {
+        assert!(tables.meta.delete(txn, FORMAT_COPY_KEY).unwrap());
+    });
+    let copy = |store: LmdbStore| {
+        let (_map, txn) = store.0.environment.begin_read().unwrap();
+        store.0.tables.meta.get(&txn, FORMAT_COPY_KEY).unwrap().and_then(tables::format_in_copy)
+    };
+    assert_eq!(copy(LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap()), None);
+    assert_eq!(copy(LmdbStore::open(directory.path(), &rules()).unwrap()), Some(FORMAT));
 }
 
 #[test]
@@ -602,25 +641,82 @@ fn blocks_whose_ids_begin_alike_are_told_apart() {
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
     let first = block(&rules(), &genesis(), 0, vec![payment(0, 1, 5, 0)]);
     let first_record = connect(&store, &genesis(), &first);
-    let second = block(&rules(), &first_record, 1, vec![payment(0, 1, 5, 1)]);
-    let second_record = connect(&store, &first_record, &second);
-    let mut missing = *second.id().as_bytes();
+    let mut missing = *first.id().as_bytes();
     missing[31] ^= 1;
-    // As if the start of the second id, and of one that is not there, were that of the first's too.
-    tamper(&store, |tables, txn| {
-        let change = tables.block_index.adding(txn, vec![tables::block_entry(&second.id(), 1)]).unwrap();
-        change.put().for_each(|(number, run)| tables.block_index.table.put(txn, &number, run).unwrap());
-        change.delete().for_each(|number| assert!(tables.block_index.table.delete(txn, &number).unwrap()));
-    });
     read(&store, |reader| {
         assert_eq!(reader.record(&first.id())?, Some(first_record));
-        assert_eq!(reader.record(&second.id())?, Some(second_record));
-        assert_eq!(reader.checked_block(&second.id())?, Some(second));
+        assert_eq!(reader.checked_block(&first.id())?, Some(first));
         let missing = crate::hash::BlockId::from_bytes(missing);
         assert_eq!(reader.record(&missing)?, None);
         assert_eq!(reader.encoded_body(&missing)?, None);
         Ok(())
     });
+}
+
+/// A flipped bit in its entry made a block one that nobody had heard of: honest headers then had the wrong target or
+/// began nowhere, and those that were served had a hole. Others were banned for it, or banned this node.
+#[test]
+fn a_block_that_the_index_hides_is_damage_to_who_asks_for_headers_or_ancestors() {
+    use crate::chain::{MAX_HEADERS, ancestors_of, headers_after};
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let (mut tip, mut ids, mut headers) = (genesis(), vec![genesis().id()], Vec::new());
+    for miner in 0..9 {
+        tip = connect(&store, &tip, &block(&rules(), &tip, miner, vec![]));
+        ids.push(tip.id());
+        headers.push(tip.header.clone());
+    }
+    let ancestors: Vec<_> =
+        ids.iter().map(|id| read(&store, |reader| ancestors_of(reader, id)).unwrap()).collect();
+    let (runs, entry) = {
+        let (_map, txn) = store.0.environment.begin_read().unwrap();
+        let runs = store.0.tables.block_index.table.iter(&txn).unwrap().map(Result::unwrap);
+        let runs: Vec<_> = runs.map(|(key, run)| (key.to_vec(), run.to_vec())).collect();
+        (runs, tables::block_entry(&ids[4], 4))
+    };
+    let place = |run: &[u8]| run.chunks(entry.len()).position(|other| other == entry);
+    let (key, sound) = runs.iter().find(|(_, run)| place(run).is_some()).unwrap();
+    let start = place(sound).unwrap() * entry.len();
+    let mut damages: Vec<_> = (0..entry.len() * 8)
+        .map(|bit| {
+            let mut run = sound.clone();
+            run[start + bit / 8] ^= 1 << (bit % 8);
+            run
+        })
+        .collect();
+    // A run that ends before it.
+    damages.push(sound[..start].to_vec());
+    for (number, run) in damages.iter().enumerate() {
+        tamper(&store, |tables, txn| tables.block_index.table.put(txn, key, run).unwrap());
+        let is_damage = |error: StoreError| assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        is_damage(store.read(|reader| reader.record(&ids[4])).unwrap_err());
+        is_damage(store.read(|reader| ancestors_of(reader, &ids[5])).unwrap_err());
+        is_damage(store.read(|reader| headers_after(reader, &[ids[4]], MAX_HEADERS)).unwrap_err());
+        for (id, ancestors) in ids.iter().zip(&ancestors) {
+            match store.read(|reader| ancestors_of(reader, id)) {
+                Ok(got) => assert_eq!(got.as_ref(), Some(ancestors), "damage {number}"),
+                Err(error) => is_damage(error),
+            }
+        }
+        // Nothing of the index is needed for these.
+        let all = read(&store, |reader| headers_after(reader, &[], MAX_HEADERS));
+        assert_eq!(all, headers, "damage {number}");
+    }
+    tamper(&store, |tables, txn| tables.block_index.table.put(txn, key, sound).unwrap());
+    assert_eq!(read(&store, |reader| reader.record(&crate::hash::BlockId::ZERO)), None);
+}
+
+/// A block that is there without its body was said to be genesis.
+#[test]
+fn a_body_that_is_missing_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 0, vec![]);
+    connect(&store, &genesis(), &first);
+    assert_eq!(read(&store, |reader| reader.body(&genesis().id())), None);
+    tamper(&store, |tables, txn| assert!(tables.bodies.delete(txn, &1_u64.to_be_bytes()).unwrap()));
+    let asked = store.read(|reader| reader.body(&first.id()));
+    assert!(matches!(asked, Err(StoreError::Damaged { .. })), "{asked:?}");
 }
 
 /// Says to [`in_another_process`] which store it has to do with, and what to do.
@@ -707,6 +803,14 @@ fn a_store_that_was_changed_meanwhile_is_not_replaced() {
     let changed = fs::read(&data).unwrap();
     assert!(matches!(begun.finish(), Err(SwapError::Changed { path }) if path == directory.path()));
     assert!(fs::read(&data).unwrap() == changed);
+
+    // Nor one that is as long as it was.
+    let begun = Swap::begin(directory.path()).unwrap();
+    drop(LmdbStore::open(&begun.new_directory(), &rules()).unwrap());
+    let modified = data.metadata().unwrap().modified().unwrap() + std::time::Duration::from_millis(10);
+    fs::File::options().write(true).open(&data).unwrap().set_modified(modified).unwrap();
+    assert!(matches!(begun.finish(), Err(SwapError::Changed { .. })));
+    assert!(fs::read(&data).unwrap() == changed);
 }
 
 fn run_in_another_process(directory: &TempDir, dies: bool) -> ExitStatus {
@@ -744,8 +848,8 @@ fn a_process_that_dies_in_a_write_leaves_the_state_before_it_and_no_lock() {
     assert_eq!(read(&store, |reader| reader.tip()).height, Height::new(u64::from(MANY) - 1));
 }
 
-/// A store of 65 MiB, most of them a hole, with a damaged page that only a look at one block meets.
-fn large_store_with_a_damaged_page() -> TempDir {
+/// A store with a damaged page that only a look at one block's body meets; gives the body's block, too.
+fn store_with_a_damaged_body() -> (TempDir, crate::hash::BlockId) {
     let directory = tempfile::tempdir().unwrap();
     let block = large_block(&genesis(), 1);
     let store = LmdbStore::open(directory.path(), &rules()).unwrap();
@@ -758,18 +862,19 @@ fn large_store_with_a_damaged_page() -> TempDir {
     // What LMDB says of the page, how many there are of it for one.
     bytes[place / 4096 * 4096..][..16].fill(0x5a);
     fs::write(&file, &bytes).unwrap();
-    fs::File::options().write(true).open(&file).unwrap().set_len(65 << 20).unwrap();
-    directory
+    (directory, block.id())
 }
 
 #[test]
-fn a_large_store_is_looked_into_without_a_check_and_not_written_to_without_one() {
-    let directory = large_store_with_a_damaged_page();
+fn bodies_are_checked_before_one_is_read_and_before_anything_is_written_and_not_for_less() {
+    let (directory, id) = store_with_a_damaged_body();
     let file = directory.path().join("data.mdb");
     let before = fs::read(&file).unwrap();
     let store = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
     assert_eq!(read(&store, |reader| reader.tip()).height, Height::new(1));
     for _ in 0..2 {
+        let refused = store.read(|reader| reader.body(&id)).unwrap_err();
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
         let refused = store.write(|writer| writer.watch(&address(1))).unwrap_err();
         assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     }
@@ -780,7 +885,7 @@ fn a_large_store_is_looked_into_without_a_check_and_not_written_to_without_one()
 /// `wallet send --wait` looks something up first, and follows the network then, which writes.
 #[test]
 fn a_store_that_was_opened_without_a_check_is_checked_when_it_is_opened_with_one() {
-    let directory = large_store_with_a_damaged_page();
+    let (directory, _) = store_with_a_damaged_body();
     let looked_into = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
     for opened in [
         LmdbStore::open(directory.path(), &rules()).map(Some),
@@ -792,14 +897,72 @@ fn a_store_that_was_opened_without_a_check_is_checked_when_it_is_opened_with_one
 }
 
 #[test]
-fn a_large_store_that_is_sound_can_be_written_to() {
+fn a_store_that_was_opened_to_be_looked_into_and_is_sound_can_be_written_to() {
     let directory = tempfile::tempdir().unwrap();
     drop(LmdbStore::open(directory.path(), &rules()).unwrap());
-    let file = fs::File::options().write(true).open(directory.path().join("data.mdb")).unwrap();
-    file.set_len(65 << 20).unwrap();
     let store = LmdbStore::open_existing(directory.path(), &rules()).unwrap().unwrap();
     write(&store, |writer| writer.watch(&address(1)));
     assert_eq!(read(&store, |reader| reader.watched()), [address(1)]);
+}
+
+/// Above 64 MiB nothing was checked for commands that only look: a search that a damaged page led astray found no
+/// account, and not all that was paid.
+#[test]
+fn a_large_store_whose_branch_page_is_damaged_tells_no_lie_about_an_account_or_the_history() {
+    use std::os::unix::fs::FileExt;
+    const PEOPLE: u32 = 600;
+    let person =
+        |number: u32| crate::address::Address::from_bytes(crate::hash::sha256(&[&number.to_be_bytes()]));
+    let account = |number: u32| Account { balance: Amount::from_units(u64::from(number) + 1), nonce: 9 };
+    let directory = tempfile::tempdir().unwrap();
+    let store = LmdbStore::open(directory.path(), &rules()).unwrap();
+    let first = block(&rules(), &genesis(), 1, Vec::new());
+    connect(&store, &genesis(), &first);
+    write(&store, |writer| {
+        let (_, entry) = super::super::entries(&first, &[address(1)]).remove(0);
+        for number in 0..PEOPLE {
+            writer.put_account(&person(number), account(number))?;
+            writer.put_activity(&address(1), &super::super::Activity { index: number, ..entry.clone() })?;
+        }
+        Ok(())
+    });
+    drop(store);
+    let path = directory.path().join("data.mdb");
+    let bytes = fs::read(&path).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(65 << 20).unwrap();
+    let (mut lies, mut found, mut branches) = (0, 0, 0);
+    for (number, page) in bytes.chunks(4096).enumerate().skip(2) {
+        let is_branch = page[..8] == (number as u64).to_ne_bytes() && page[10..12] == [1, 0];
+        if !is_branch {
+            continue;
+        }
+        branches += 1;
+        // Its nodes are at its end: the bits of the keys are most of them.
+        let upper = usize::from(u16::from_ne_bytes([page[14], page[15]]));
+        for place in (upper..page.len()).step_by((page.len() - upper) / 60 + 1) {
+            for bit in [0, 7] {
+                file.write_all_at(&[page[place] ^ 1 << bit], (number * 4096 + place) as u64).unwrap();
+                let looked = LmdbStore::open_existing(directory.path(), &rules()).and_then(|store| {
+                    store.unwrap().read(|reader| {
+                        for number in 0..PEOPLE {
+                            lies += u32::from(reader.account(&person(number))? != account(number));
+                        }
+                        lies += u32::from(reader.activity(&address(1), usize::MAX)?.len() != PEOPLE as usize);
+                        Ok(())
+                    })
+                });
+                match looked {
+                    Ok(()) => {}
+                    Err(StoreError::Damaged { .. }) => found += 1,
+                    Err(error) => panic!("{error}"),
+                }
+                file.write_all_at(&page[place..=place], (number * 4096 + place) as u64).unwrap();
+            }
+        }
+    }
+    assert_eq!(lies, 0);
+    assert!(branches >= 2 && found > 50, "{branches} pages, {found} found");
 }
 
 /// A disk that failed to make something safe may say the next time that it is, although it was lost.
@@ -824,6 +987,56 @@ fn nothing_is_written_after_the_disk_has_refused_a_write() {
         let store = LmdbStore::open(directory.path(), &rules()).unwrap();
         write(&store, |writer| writer.watch(&address(1)));
     }
+}
+
+/// Not a test of its own: a disk that refuses to write, and then would not any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_disk_that_refuses() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Some(directory) = std::env::var_os(CHILD_STORE) else { return };
+    let store = LmdbStore::open(Path::new(&directory), &rules()).unwrap();
+    let tip = connect(&store, &genesis(), &block(&rules(), &genesis(), 1, vec![]));
+    let limit = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: Some(store.size_on_disk().unwrap()), ..limit }).unwrap();
+    let grow = |store: &LmdbStore| {
+        let mut parent = tip.clone();
+        store.write(|writer| {
+            for miner in 0..MANY {
+                let block = large_block(&parent, miner);
+                parent = crate::testing::people::record(&parent, &block);
+                writer.put_block(&block, parent.work)?;
+            }
+            Ok::<_, StoreError>(())
+        })
+    };
+    let number = |refused: Result<(), StoreError>| match refused.unwrap_err() {
+        StoreError::Io { source, .. } => source.raw_os_error().unwrap(),
+        error => panic!("{error}"),
+    };
+    let first = number(grow(&store));
+    setrlimit(Resource::Fsize, limit).unwrap();
+    for _ in 0..2 {
+        assert_eq!(number(store.write(|writer| writer.watch(&address(1)))), first, "it is not tried again");
+    }
+    assert_eq!(read(&store, |reader| Ok((reader.tip()?, reader.watched()?))), (Tip::from(&tip), vec![]));
+    drop(store);
+    let store = LmdbStore::open(Path::new(&directory), &rules()).unwrap();
+    grow(&store).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_write_that_the_system_refused_a_store_takes_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = another_process("on_a_disk_that_refuses", directory.path());
+    // The system would end whoever writes beyond the limit with a signal.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(child.get_program()).args(child.get_args());
+    let output = command.env(CHILD_STORE, directory.path()).output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
 /// What it says of the write that failed first is what is wrong; what follows, may follow from it.

@@ -13,11 +13,11 @@ use std::ops::{Bound, Deref};
 use heed::{MdbError, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use super::super::{Activity, BlockRecord, Read, StoreError, TableCounts, Tip, TransactionPlace, Write};
-use super::environment;
+use super::environment::Environment;
 use super::index::Index;
 use super::tables::{
-    TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, block_id_start, block_in, exactly,
-    height_key, place_in, sequence_key, transaction_entry,
+    BlockEntry, TIP_KEY, Table, Tables, TransactionEntry, activity_key, block_entry, block_id_start,
+    block_in, exactly, height_key, place_in, sequence_key, transaction_entry,
 };
 use super::values::{
     CHECKSUM_BYTES, SealedAccount, checksum, decode_account, decode_record, encode_record, seal,
@@ -33,6 +33,7 @@ use crate::time::Height;
 
 /// A transaction: `Txn` is `&RoTxn` for a reader, `RwTxn` for a writer.
 pub(super) struct Transaction<'s, Txn> {
+    environment: &'s Environment,
     tables: &'s Tables,
     txn: Txn,
     /// What a writer has changed and not yet put into the tables.
@@ -44,9 +45,9 @@ pub(super) struct Transaction<'s, Txn> {
 }
 
 impl<'s, Txn> Transaction<'s, Txn> {
-    pub(super) fn new(tables: &'s Tables, txn: Txn) -> Self {
+    pub(super) fn new(environment: &'s Environment, tables: &'s Tables, txn: Txn) -> Self {
         let (accounts, blocks, transactions) = Default::default();
-        Self { tables, txn, accounts, blocks, transactions, map_full: false }
+        Self { environment, tables, txn, accounts, blocks, transactions, map_full: false }
     }
 }
 
@@ -65,13 +66,38 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
             return Ok(Some((*sequence, self.record_at(*sequence)?.1)));
         }
         for entry in self.tables.block_index.find(&self.txn, block_id_start(id))? {
-            let sequence = block_in(&entry);
-            let (got, record) = self.record_at(sequence)?;
+            let (got, record) = self.block_of(&entry)?;
             if got == *id {
-                return Ok(Some((sequence, record)));
+                return Ok(Some((block_in(&entry), record)));
             }
         }
+        self.check_absence(id)?;
         Ok(None)
+    }
+
+    /// The block that an entry of the index leads to.
+    fn block_of(&self, entry: &BlockEntry) -> Result<(BlockId, BlockRecord), StoreError> {
+        let sequence = block_in(entry);
+        let (id, record) = self.record_at(sequence)?;
+        if !entry.starts_with(block_id_start(&id)) {
+            return Err(StoreError::damaged(format!("the index of blocks has another id for block {id}")));
+        }
+        Ok((id, record))
+    }
+
+    /// Whether a block that the index does not know is not there. To take one for unknown that is would be to hold
+    /// against others what is this store's fault: their headers would seem to follow nothing, or other targets.
+    fn check_absence(&self, id: &BlockId) -> Result<(), StoreError> {
+        let index = &self.tables.block_index;
+        let (got, expected) =
+            (index.len(&self.txn)? + self.blocks.len() as u64, self.tables.records.len(&self.txn)?);
+        if got != expected {
+            return Err(StoreError::damaged(format!("the index of blocks has {got} entries for {expected}")));
+        }
+        index
+            .around(&self.txn, block_id_start(id))?
+            .iter()
+            .try_for_each(|entry| self.block_of(entry).map(drop))
     }
 
     /// The block with a sequence number that was given.
@@ -83,6 +109,12 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Transaction<'s, Txn> {
         let id = record.id();
         unseal(id.as_bytes(), sealed).ok_or_else(damaged)?;
         Ok((id, record))
+    }
+
+    /// The body of the block with this sequence number, with its checksum.
+    pub(super) fn body_at(&self, sequence: u32) -> Result<Option<&[u8]>, StoreError> {
+        self.environment.check_the_rest()?;
+        Ok(self.tables.bodies.get(&self.txn, &sequence_key(sequence))?)
     }
 
     /// The value of a key in a table whose values are sealed with their keys. Where there is none the entries beside
@@ -132,19 +164,27 @@ impl<'s, Txn: Deref<Target = RoTxn<'s, WithoutTls>>> Read for Transaction<'s, Tx
     }
 
     fn encoded_body(&self, id: &BlockId) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
-        let Some((sequence, _)) = self.find_block(id)? else { return Ok(None) };
-        let Some(sealed) = self.tables.bodies.get(&self.txn, &sequence_key(sequence))? else {
-            return Ok(None);
-        };
-        match unseal(id.as_bytes(), sealed) {
-            Some(body) => Ok(Some(Cow::Borrowed(body))),
-            None => Err(StoreError::damaged(format!("the body of block {id} does not match its checksum"))),
+        let Some((sequence, record)) = self.find_block(id)? else { return Ok(None) };
+        match self.body_at(sequence)? {
+            None if record.height() == Height::GENESIS => Ok(None),
+            None => Err(StoreError::damaged(format!("the body of block {id} is missing"))),
+            Some(sealed) => match unseal(id.as_bytes(), sealed) {
+                Some(body) => Ok(Some(Cow::Borrowed(body))),
+                None => {
+                    Err(StoreError::damaged(format!("the body of block {id} does not match its checksum")))
+                }
+            },
         }
     }
 
     fn best_at(&self, height: Height) -> Result<Option<BlockId>, StoreError> {
         let Some(sequence) = self.best_sequence(height)? else { return Ok(None) };
         Ok(Some(self.record_at(sequence)?.0))
+    }
+
+    fn best_record_at(&self, height: Height) -> Result<Option<BlockRecord>, StoreError> {
+        let sequence = self.best_sequence(height)?;
+        sequence.map(|sequence| Ok(self.record_at(sequence)?.1)).transpose()
     }
 
     fn account(&self, address: &Address) -> Result<Account, StoreError> {
@@ -325,7 +365,7 @@ impl<'s> Transaction<'s, RwTxn<'s>> {
 
     fn noting_map_full<T>(&mut self, result: heed::Result<T>) -> Result<T, StoreError> {
         self.map_full |= matches!(result, Err(heed::Error::Mdb(MdbError::MapFull)));
-        result.map_err(|error| environment::failed_in(&self.tables.directory, error))
+        result.map_err(|error| self.environment.failed(error))
     }
 
     fn next_sequence(&self) -> Result<u32, StoreError> {

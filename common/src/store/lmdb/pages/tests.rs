@@ -1,5 +1,6 @@
 //! What LMDB writes passes, whatever is done to its tables; what it never writes is found, or is not looked at.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Cursor;
 
@@ -94,7 +95,7 @@ fn whatever_bytes_are_wrong_nothing_is_read_out_of_bounds() {
         damaged[place] ^= 1 << (flip % 8);
         found += u64::from(checked(&damaged).is_err());
         // Nobody's word is taken for where nodes are.
-        possible_nodes(&damaged[place / 4096 * 4096..][..4096]);
+        possible_nodes(&damaged[place / 4096 * 4096..][..4096], |_| true);
     }
     assert!(found > 50, "most of it is values: {found}");
     for length in (0..file.len()).step_by(4_001) {
@@ -135,4 +136,32 @@ fn the_second_meta_page_tells_how_long_a_page_is_wherever_it_begins() {
         assert_eq!(super::page_bytes(&mut file), page_bytes as usize);
         assert!(matches!(metas(&mut file), Err(PageError::Page { page: 0, .. })), "of {page_bytes}");
     }
+}
+
+/// One bit in what says how many nodes there are took most of a page's headers along.
+#[test]
+fn a_damaged_count_of_nodes_costs_no_node() {
+    let mut file = Vec::new();
+    database(15, 6, |bytes| file = bytes.to_vec());
+    let mut looked_at = 0;
+    for page in file.chunks(4096).filter(|page| u16_at(page, 10) == LEAF && u16_at(page, 12) > 24) {
+        let Ok(sound) = nodes(0, page, true) else { continue };
+        let sound: BTreeSet<_> = sound.iter().map(|node| node.place).collect();
+        let found = |page: &[u8]| -> BTreeSet<_> {
+            possible_nodes(page, |_| true).iter().map(|node| node.place).collect()
+        };
+        assert_eq!(found(page), sound);
+        for bit in 0..16 {
+            let mut damaged = page.to_vec();
+            damaged[12 + bit / 8] ^= 1 << (bit % 8);
+            if u16_at(&damaged, 12) < u16_at(page, 12) {
+                assert_eq!(found(&damaged), sound, "bit {bit}");
+                looked_at += 1;
+            }
+            // With more of them than there are, what is no pointer may lead to what is no node, but to none of ours.
+            let of_ours = |node: &Node| sound.contains(&node.place);
+            assert_eq!(possible_nodes(&damaged, of_ours).len(), sound.len(), "bit {bit}");
+        }
+    }
+    assert!(looked_at > 20, "{looked_at}");
 }
