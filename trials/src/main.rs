@@ -152,7 +152,7 @@ mod power_loss {
 
     #[derive(Debug, Args)]
     pub struct Flags {
-        /// How many states of the disk
+        /// How many states of the disk that chance chooses, besides those on both sides of every sync
         #[arg(long, default_value_t = 6_000)]
         runs: usize,
         /// What the choice of states follows from
