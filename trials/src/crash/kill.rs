@@ -255,22 +255,30 @@ fn reorganising(trial: &mut Trial, kills: u32) {
     let best = mine_chain(&majority, branch.height.get() + 12);
     let mut serving = majority.start_miner(&["--no-mine"]);
     serving.wait_for("listening");
-    let mut after = 0;
+    // How long it takes to be through, so that kills come before, while and after it is.
+    let through = format!(" {} (…", best.height);
+    let started = Instant::now();
+    let mut miner = victim.start_miner(&["--no-mine"]);
+    miner.wait_for(&through);
+    let longest = started.elapsed();
+    miner.stop();
+    let (mut at_first, mut at_last) = (0, 0);
     for number in 0..kills {
         put_back(&before, &victim.root);
         let mut miner = victim.start_miner(&["--no-mine"]);
-        miner.wait_for("listening");
-        // The last one comes when the reorganisation was told of.
-        let ended = if number + 1 == kills {
-            miner.wait_for(&format!(" {} (…", best.height));
-            trial.kill(miner)
-        } else {
-            trial.kill_within(miner, Duration::from_millis(700))
+        let ended = match number {
+            0 => trial.kill(miner),
+            last if last + 1 == kills => {
+                miner.wait_for(&through);
+                trial.kill(miner)
+            }
+            _ => trial.kill_within(miner, longest),
         };
         let mut told = Told { height: branch.height.get(), ..Told::default() };
         told.log(&ended.stderr);
         let tip = trial.check(&victim, Program::Miner, &told, &ended).tip.expect("there was a store");
-        after += u32::from(tip == best);
+        at_first += u32::from(tip == branch);
+        at_last += u32::from(tip == best);
         if tip.id != branch.id {
             // Of the majority's branch, then.
             let chain = majority.chain(Program::Miner).expect("it has a store");
@@ -282,7 +290,8 @@ fn reorganising(trial: &mut Trial, kills: u32) {
     miner.wait_for("listening");
     eventually("the reorganisation", || (victim.tip(Program::Miner) == Some(best)).then_some(()));
     miner.stop();
-    assert!(after > 0, "no kill came after the reorganisation");
+    assert!(at_first > 0, "no kill came before the reorganisation");
+    assert!(kills < 2 || at_last > 0, "no kill came after the reorganisation");
 }
 
 fn sending(trial: &mut Trial, kills: u32) {
