@@ -13,6 +13,8 @@ use crate::program::{Home, Running, eventually};
 const A_FEW: u64 = 5;
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
+/// What a miner says of blocks that it found in a period of its log that is over.
+const LEFT_OUT: &str = " more lines about blocks found here";
 /// What a miner says when its clock is behind the chain.
 const CLOCK_IS_BEHIND: &str = "ahead of this machine's clock, and others take none more than";
 
@@ -40,9 +42,11 @@ pub fn suspend(at_least: Duration, passing: Passing) {
     let height = one.height(Program::Miner);
     one.reach(Program::Miner, height + 20 * A_FEW);
     if passing == Passing::ByTheirClocks {
-        // Whoever goes on finds that all its deadlines are over, and the other will.
+        // Whoever goes on finds that all its deadlines are over, and the other will. That time passes shows in the log,
+        // which had no room for all the blocks.
         clock.pass(at_least);
         goes_on(&one);
+        eventually("the time to pass", || going_on.said().contains(LEFT_OUT).then_some(()));
     }
     while passing == Passing::Really && started.elapsed() < at_least {
         let height = one.height(Program::Miner);
