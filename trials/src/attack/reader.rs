@@ -41,7 +41,6 @@ impl<'n> Reader<'n> {
             "wallet's memory at most, KiB",
         ];
         self.memory.withstood(most_mib, figures, names);
-        figures.add("wallet's lines", self.lines.count(&self.wallet.said()));
         self.wallet.signal("INT");
         let ended = self.wallet.end();
         assert!(ended.status.success() && !ended.stderr.contains("panicked"), "{ended:?}");
@@ -51,5 +50,6 @@ impl<'n> Reader<'n> {
         let known = chain.store().read::<_, StoreError>(|reader: &dyn Read| reader.best_at(tip.height));
         assert_eq!(known.expect("the store is sound"), Some(tip.id), "it follows a stranger's chain");
         self.home.audit(Program::Wallet);
+        figures.add("wallet's lines", self.lines.count(&(ended.stderr + &ended.stdout)));
     }
 }
