@@ -152,7 +152,7 @@ mod power_loss {
 
     #[derive(Debug, Args)]
     pub struct Flags {
-        /// How many states of the disk
+        /// How many states of the disk that chance chooses, besides those on both sides of every sync
         #[arg(long, default_value_t = 6_000)]
         runs: usize,
         /// What the choice of states follows from
@@ -288,7 +288,7 @@ mod pauses {
     use std::time::Duration;
 
     use clap::Args;
-    use trials::crash::pauses;
+    use trials::crash::pauses::{self, Passing};
 
     use super::{attempt, say};
 
@@ -304,7 +304,7 @@ mod pauses {
         let seconds = flags.seconds;
         let again = format!("pauses --seconds {seconds}");
         let held = [
-            attempt(&again, || pauses::suspend(Duration::from_secs(seconds))),
+            attempt(&again, || pauses::suspend(Duration::from_secs(seconds), Passing::Really)),
             attempt(&again, pauses::clock_jumps_of_one),
             attempt(&again, || pauses::clock_jumps_of_one_of_two(&[1, -1])),
         ];

@@ -30,9 +30,14 @@ impl MemoryWatch {
         Self { most_bytes, over, thread: Some(thread) }
     }
 
-    /// The most so far.
+    /// The most so far, or since it was taken.
     pub fn most_bytes(&self) -> u64 {
         self.most_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The most since this was asked last, or since it watches.
+    pub fn take_most_bytes(&self) -> u64 {
+        self.most_bytes.swap(0, Ordering::Relaxed)
     }
 
     /// The most so far, in MiB.
@@ -67,10 +72,17 @@ pub struct UdpSocketState {
 }
 
 impl UdpSocketState {
-    /// Of the UDP socket on this port.
+    /// Of the UDP sockets on this port: what the one has that is worst off.
     pub fn at(port: u16) -> Option<Self> {
-        let table = fs::read_to_string("/proc/net/udp").ok()?;
-        table.lines().find_map(|line| Self::in_line(line, port))
+        Self::in_table(&fs::read_to_string("/proc/net/udp").ok()?, port)
+    }
+
+    fn in_table(table: &str, port: u16) -> Option<Self> {
+        let all = table.lines().filter_map(|line| Self::in_line(line, port));
+        all.reduce(|one, other| Self {
+            waiting_bytes: one.waiting_bytes.max(other.waiting_bytes),
+            dropped: one.dropped.max(other.dropped),
+        })
     }
 
     /// A line of `/proc/net/udp`: slot, local address, remote address, state, queues, …, drops.
@@ -96,6 +108,9 @@ mod tests {
         let socket = UdpSocketState::in_line(line, 2608).unwrap();
         assert_eq!((socket.waiting_bytes, socket.dropped), (2_560, 17));
         assert!(UdpSocketState::in_line(line, 2606).is_none());
+        let table = [line, &line.replace("0A00", "0100").replace(" 17", " 18")].join("\n");
+        let worst = UdpSocketState::in_table(&table, 2608).unwrap();
+        assert_eq!((worst.waiting_bytes, worst.dropped), (2_560, 18));
         assert!(UdpSocketState::in_line("  sl  local_address rem_address", 2608).is_none());
     }
 }

@@ -1,4 +1,5 @@
-//! Power cuts: some states of the disk in each scenario. `scripts/trials` looks at many more.
+//! Power cuts: both sides of every sync in each scenario, and some other states of the disk. `scripts/trials` looks at
+//! many more.
 
 #![cfg(target_os = "linux")]
 
@@ -17,7 +18,8 @@ fn nothing_is_left(figures: Figures) {
 
 #[test]
 fn power_cuts_while_a_miner_mines_lose_no_block_that_it_told_of() {
-    Scenario::Mining.run(NAMES, 100, SEED);
+    let figures = Scenario::Mining.run(NAMES, 100, SEED);
+    assert!(figures.syncs >= 20, "each block is made safe before it is told of: {figures}");
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn power_cuts_while_a_wallet_makes_keys_lose_none_that_it_showed() {
 #[test]
 fn power_cuts_while_a_wallet_encrypts_leave_the_old_file_or_the_new_and_no_plain_copy() {
     for names in [Names::Posix, Names::Journal] {
-        let figures = Scenario::Encrypting.run(names, 40, SEED);
+        let figures = Scenario::Encrypting.run(names, 20, SEED);
         assert!(figures.leftovers <= 2, "what was left at first, and one file more: {figures}");
     }
 }

@@ -11,9 +11,11 @@ use common::amount::Amount;
 use common::rules::Rules;
 use common::wire::Request;
 
-use super::Figures;
 use super::caller::{Caller, hello_bytes, own_hello, stranger};
+use super::memory::frugal;
 use super::target::{EVERYTHING_ELSE_MIB, Target};
+use super::{Figures, ROUNDS};
+use crate::crash::recording::Clock;
 use crate::program::{Network, PATIENCE};
 use crate::random::Random;
 
@@ -32,8 +34,10 @@ const ANSWERS_MIB: u64 = 64 + 66 + 20;
 
 pub fn run(scale: u32, seed: u64) -> Figures {
     let network = Network::with_rules(long_rules(&mut Random::new(seed)));
-    let mut target = Target::mining(network.home("attacked"), &[]);
-    for round in 0..scale.div_ceil(10) {
+    let clock = Clock::new(network.directory().join("clock"));
+    let home = clock.given_to(frugal(network.home("attacked")));
+    let mut target = Target::mining(home, &[]).with_clock(clock);
+    for round in 0..scale.div_ceil(10).max(ROUNDS) {
         let mut address = (0..).map(|number| stranger(100 * round + number));
         let mut address = || address.next().expect("there are many");
         let unread = unread(&target, address());
@@ -43,9 +47,8 @@ pub fn run(scale: u32, seed: u64) -> Figures {
         target.serves(5);
         full_house(&mut target, [address(), address()]);
         target.figures.add("greeted callers", (unread.len() + idle.len()) as u64);
-        if scale > 1 {
-            at_the_limits(&mut target, unread, idle, address());
-        }
+        at_the_limits(&mut target, unread, idle, address(), scale > 1);
+        target.end_round();
     }
     target.withstood(ANSWERS_MIB + EVERYTHING_ELSE_MIB).0
 }
@@ -135,8 +138,15 @@ fn full_house(target: &mut Target<'_>, from: [Ipv4Addr; 2]) {
     target.figures.add("calls beside them", called.into_inner());
 }
 
-/// What lasts longest: to send a frame, to read an answer, to ask nothing.
-fn at_the_limits(target: &mut Target<'_>, unread: Vec<Caller>, idle: Vec<Caller>, from: Ipv4Addr) {
+/// What lasts longest: to send a frame, to read an answer, to ask nothing. That time passes, or does so by the miner's
+/// clock alone.
+fn at_the_limits(
+    target: &mut Target<'_>,
+    unread: Vec<Caller>,
+    idle: Vec<Caller>,
+    from: Ipv4Addr,
+    really: bool,
+) {
     let mut dripping = callers(target, from, Caller::greeted);
     for caller in &mut dripping {
         let _ = caller.send(&1_000_u32.to_le_bytes());
@@ -145,7 +155,15 @@ fn at_the_limits(target: &mut Target<'_>, unread: Vec<Caller>, idle: Vec<Caller>
         for caller in &mut dripping {
             let _ = caller.send(&[1]);
         }
-        thread::sleep(Duration::from_secs(1));
+        if really {
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    if !really {
+        target.serves(5);
+        target.pass(LONG);
+        // By then it has noticed.
+        target.serves(5);
     }
     let answers = UNREAD * target.home.network().rules.to_bytes().len();
     for caller in unread {

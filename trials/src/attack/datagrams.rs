@@ -3,15 +3,18 @@
 use common::address::Address;
 use common::amount::Amount;
 use common::difficulty::Work;
+use common::files::Program;
 use common::hash::{BlockId, NetworkId};
 use common::time::Height;
 use common::transaction::{Payment, TransactionVersion};
 use common::wire::{Announcement, Datagram, DatagramError, MAX_DATAGRAM_BYTES, Status};
 
-use super::Figures;
 use super::caller::stranger;
+use super::memory::frugal;
+use super::reader::Reader;
 use super::target::{EVERYTHING_ELSE_MIB, Target};
 use super::udp::{Flood, Source};
+use super::{Figures, ROUNDS};
 use crate::program::Network;
 use crate::random::Random;
 use crate::weak_keys::WeakKey;
@@ -32,20 +35,29 @@ struct Expected {
 
 pub fn run(scale: u32, seed: u64) -> Figures {
     let network = Network::new();
-    let mut target = Target::mining(network.home("attacked"), &["--set", "log=debug"]);
+    let mut target = Target::mining(frugal(network.home("attacked")), &["--set", "log=debug"]);
+    let mut reader = Reader::start(frugal(network.home("reading")));
+    reader.home.reach(Program::Wallet, 1);
     let mut maker = Maker::new(target.network(), seed);
     let sources: Vec<Source> = (0..SOURCES).map(|number| Source::at(stranger(number))).collect();
     let mut floods = [Flood::to(network.ports.status), Flood::to(network.ports.transactions)];
     let mut expected = Expected::default();
-    for number in 0..DATAGRAMS * u64::from(scale) {
-        let datagram = maker.next();
-        match Datagram::announcement_of(&datagram, &maker.network) {
-            Ok(_) => {}
-            Err(DatagramError::OtherNetwork { .. }) => expected.foreign += 1,
-            Err(_) => expected.malformed += 1,
+    for _ in 0..ROUNDS {
+        for number in 0..DATAGRAMS * u64::from(scale) / u64::from(ROUNDS) {
+            let datagram = maker.next();
+            match Datagram::announcement_of(&datagram, &maker.network) {
+                Ok(_) => {}
+                Err(DatagramError::OtherNetwork { .. }) => expected.foreign += 1,
+                Err(_) => expected.malformed += 1,
+            }
+            let port = maker.random.below(2) as usize;
+            floods[port].send(&sources[(number % u64::from(SOURCES)) as usize], &datagram);
         }
-        let port = maker.random.below(2) as usize;
-        floods[port].send(&sources[(number % u64::from(SOURCES)) as usize], &datagram);
+        for flood in &floods {
+            flood.end();
+        }
+        target.end_round();
+        reader.end_round();
     }
     let lost: u64 = floods.iter().map(Flood::end).sum();
     target.serves(3);
@@ -55,6 +67,7 @@ pub fn run(scale: u32, seed: u64) -> Figures {
     target.figures.add("taken", sent - lost);
     target.figures.add("of no form", expected.malformed);
     target.figures.add("of other networks", expected.foreign);
+    reader.withstood(&target.home, EVERYTHING_ELSE_MIB, &mut target.figures);
     let (figures, log) = target.withstood(PAYMENTS_MIB + EVERYTHING_ELSE_MIB);
     for (what, expected) in [("malformed", expected.malformed), ("foreign", expected.foreign)] {
         let counted = counted(&log, what);

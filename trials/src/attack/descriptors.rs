@@ -5,10 +5,11 @@ use std::fs;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::Figures;
 use super::caller::{Caller, stranger};
 use super::honest::visit;
+use super::memory::frugal;
 use super::target::{EVERYTHING_ELSE_MIB, Target};
+use super::{Figures, ROUNDS};
 use crate::program::{Network, eventually};
 
 /// How many files and sockets the miner may have open: 32 callers, and what it needs for itself.
@@ -21,7 +22,7 @@ const BLOCKS: u64 = 3;
 
 pub fn run(scale: u32) -> Figures {
     let network = Network::new();
-    let home = network.home("attacked");
+    let home = frugal(network.home("attacked"));
     let miner = home.start_miner_with_files(FILES, &[]);
     let mut target = Target::new(home, miner, None);
     target.serve_honest_caller();
@@ -32,29 +33,32 @@ pub fn run(scale: u32) -> Figures {
         (0..CALLERS).map(call).collect()
     };
     let mut most_files = 0;
-    for _ in 0..scale {
-        let callers = flood();
-        target.goes_on(BLOCKS);
+    for _ in 0..ROUNDS {
+        for _ in 0..scale {
+            let callers = flood();
+            target.goes_on(BLOCKS);
+            target.serves(3);
+            most_files = most_files.max(files(target.pid()));
+            target.figures.add("connections", callers.len() as u64);
+        }
+        target.dismiss_honest_caller();
+        for _ in 0..scale.min(10) {
+            // Now there are none left at all: who is not accepted waits in the system's queue, and so do the honest.
+            let now = files(target.pid());
+            allow(target.pid(), now as u64);
+            let callers = flood();
+            target.goes_on(BLOCKS);
+            target.figures.add("connections", callers.len() as u64);
+            drop(callers);
+            allow(target.pid(), FILES.into());
+            let took = eventually("a caller to be served again", || visit(place, target.network()).ok());
+            target.figures.add("visits afterwards, ms", took.as_millis() as u64);
+        }
+        target.serve_honest_caller();
         target.serves(3);
-        most_files = most_files.max(files(target.pid()));
-        target.figures.add("connections", callers.len() as u64);
+        target.end_round();
     }
     target.figures.add("most files open", most_files as u64);
-    target.dismiss_honest_caller();
-    for _ in 0..scale.min(10) {
-        // Now there are none left at all: who is not accepted waits in the system's queue, and so do the honest.
-        let now = files(target.pid());
-        allow(target.pid(), now as u64);
-        let callers = flood();
-        target.goes_on(BLOCKS);
-        target.figures.add("connections", callers.len() as u64);
-        drop(callers);
-        allow(target.pid(), FILES.into());
-        let took = eventually("a caller to be served again", || visit(place, target.network()).ok());
-        target.figures.add("visits afterwards, ms", took.as_millis() as u64);
-    }
-    target.serve_honest_caller();
-    target.serves(3);
     target.withstood(EVERYTHING_ELSE_MIB).0
 }
 

@@ -14,10 +14,11 @@ use common::wire::{
     Request, Response, encode_frame,
 };
 
-use super::Figures;
 use super::caller::{Caller, hello_bytes, own_hello, stranger};
 use super::honest::Client;
+use super::memory::frugal;
 use super::target::{EVERYTHING_ELSE_MIB, Target};
+use super::{Figures, ROUNDS};
 use crate::program::{Network, PATIENCE};
 use crate::random::Random;
 
@@ -45,22 +46,26 @@ impl Addresses {
 pub fn run(scale: u32, seed: u64) -> Figures {
     // Blocks that are found fast: the whole chain is to be something.
     let network = Network::with_blocks(8, 20, Rules::default());
-    let mut target = Target::mining(network.home("attacked"), &[]);
+    let mut target = Target::mining(frugal(network.home("attacked")), &[]);
     target.home.reach(Program::Miner, BLOCKS);
-    let mut addresses = Addresses(0..);
-    hellos(&mut target, &mut addresses);
-    lengths(&mut target, &mut addresses);
-    announced_counts(&mut target, &mut addresses);
-    at_the_limits(&target, &mut addresses);
-    over_the_limits(&mut target, &mut addresses);
-    unknown_requests(&target, &mut addresses);
-    garbage(&mut target, &mut addresses, 20 * scale, &mut Random::new(seed));
-    split_and_glued(&mut target, &mut addresses);
-    for _ in 0..scale.min(10) {
-        long_frames(&mut target, &mut addresses);
+    let (mut addresses, mut random) = (Addresses(0..), Random::new(seed));
+    let whole = (WHOLE_CHAINS * scale as usize).min(MOST_WHOLE_CHAINS);
+    for round in 0..ROUNDS {
+        hellos(&mut target, &mut addresses);
+        lengths(&mut target, &mut addresses);
+        announced_counts(&mut target, &mut addresses);
+        at_the_limits(&target, &mut addresses);
+        over_the_limits(&mut target, &mut addresses);
+        unknown_requests(&target, &mut addresses);
+        garbage(&mut target, &mut addresses, 20 * scale / ROUNDS, &mut random);
+        split_and_glued(&mut target, &mut addresses, round as usize);
+        for _ in 0..scale.min(10) {
+            long_frames(&mut target, &mut addresses);
+        }
+        whole_chains(&mut target, &mut addresses, whole / ROUNDS as usize);
+        target.serves(3);
+        target.end_round();
     }
-    whole_chains(&mut target, &mut addresses, (WHOLE_CHAINS * scale as usize).min(MOST_WHOLE_CHAINS));
-    target.serves(3);
     target.withstood(CALLERS_MIB + EVERYTHING_ELSE_MIB).0
 }
 
@@ -201,8 +206,8 @@ fn garbage(target: &mut Target<'_>, addresses: &mut Addresses, count: u32, rando
     }
 }
 
-/// One conversation, cut in two at every byte, and all in one: the answers are the same.
-fn split_and_glued(target: &mut Target<'_>, addresses: &mut Addresses) {
+/// One conversation, cut in two at every byte that has its turn in this round, and all in one: the answers are the same.
+fn split_and_glued(target: &mut Target<'_>, addresses: &mut Addresses, round: usize) {
     let mut client = Client::call(target.place, target.network()).expect("an honest caller is served");
     let headers = client.headers(5).expect("an honest caller is served");
     let ids = headers.iter().map(|header| header.id()).collect();
@@ -229,7 +234,7 @@ fn split_and_glued(target: &mut Target<'_>, addresses: &mut Addresses) {
     let (mut bytes, words) = call(addresses);
     words.chunks(1).for_each(|byte| bytes.send(byte).expect("the server listens"));
     assert_eq!(hear(&mut bytes), expected);
-    let places: Vec<usize> = (1..words.len()).collect();
+    let places: Vec<usize> = (1 + round..words.len()).step_by(ROUNDS as usize).collect();
     for places in places.chunks(SPLIT_AT_A_TIME) {
         let mut callers: Vec<_> = places.iter().map(|_| call(addresses)).collect();
         for ((caller, words), place) in callers.iter_mut().zip(places) {

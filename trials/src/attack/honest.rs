@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use common::hash::{BlockId, NetworkId};
 use common::net::{ClientDeadlines, connect};
+use common::node::limits::{ANSWER_DEADLINE, CONNECT_DEADLINE};
 use common::text::with_causes;
 use common::time::Timestamp;
 use common::wire::{Hello, Request, Response};
 use tokio::runtime::Runtime;
 
-/// Twice what the protocol promises (`PROTOCOL.md`, section 7): this machine also runs the attack.
-const DEADLINES: ClientDeadlines = ClientDeadlines {
-    connect: Duration::from_secs(8),
-    answer: Duration::from_secs(20),
-    frame: Duration::from_secs(60),
-    write: Duration::from_secs(60),
-};
+/// What the protocol promises (`PROTOCOL.md`, section 7), though this machine also runs the attack. Frames have the time
+/// that every caller of this project gives them.
+fn deadlines() -> ClientDeadlines {
+    ClientDeadlines { connect: CONNECT_DEADLINE, answer: ANSWER_DEADLINE, ..ClientDeadlines::default() }
+}
+
 /// From one visit to the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -94,7 +94,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let own = |theirs: &Hello| Hello::of_caller(theirs, "honest", Timestamp::from_system_clock());
-        let called = runtime.block_on(connect(place, Some(&network), own, DEADLINES));
+        let called = runtime.block_on(connect(place, Some(&network), own, deadlines()));
         let (session, _) = called.map_err(|error| with_causes(&error))?;
         Ok(Self { runtime, session })
     }

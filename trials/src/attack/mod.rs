@@ -2,7 +2,8 @@
 //!
 //! Each [`Attack`] has a network of its own and a target, which answers for what holds whatever anybody
 //! does: an honest caller is served all the while, the chain only grows by what honest miners find, memory stays
-//! within what `LIMITS.md` says, and the program goes on and ends as it should. The rest of what an attack must not
+//! within what `LIMITS.md` says and is flat, the log has an end, and the program goes on and ends as it should. Where
+//! broadcasts are part of the attack, a wallet hears them, too. The rest of what an attack must not
 //! achieve is asserted where it is made.
 
 use std::fmt;
@@ -15,7 +16,10 @@ mod frames;
 mod honest;
 mod liar;
 mod liars;
+mod log_lines;
+mod memory;
 mod payments;
+mod reader;
 mod requests;
 mod statuses;
 mod target;
@@ -84,6 +88,9 @@ impl Attack {
         }
     }
 }
+
+/// Every attack has at least so many equal parts, so that the last can be compared with the first.
+const ROUNDS: u32 = 2;
 
 /// What an attack came to.
 #[derive(Clone, Debug, Default)]

@@ -18,11 +18,12 @@ use common::wire::{
     SubmitResult,
 };
 
-use super::Figures;
 use super::caller::{Caller, stranger};
 use super::honest::Client;
+use super::memory::frugal;
 use super::target::{EVERYTHING_ELSE_MIB, Target};
 use super::udp::Source;
+use super::{Figures, ROUNDS};
 use crate::program::{Network, PATIENCE, eventually};
 use crate::random::Random;
 use crate::weak_keys::WeakKey;
@@ -44,26 +45,33 @@ pub fn run(scale: u32, seed: u64) -> Figures {
     let key = WeakKey::generate(&mut Random::new(seed));
     let alloc = vec![(address_of(key.modulus()), Amount::from_coins(1_000))];
     let network = Network::with_rules(Rules { alloc, ..Rules::default() });
-    let mut target = Target::mining(network.home("attacked"), &[]);
+    let mut target = Target::mining(frugal(network.home("attacked")), &[]);
     let mut addresses = (0..).map(stranger as fn(u32) -> Ipv4Addr);
     let mut address = || addresses.next().expect("there are many");
     let mut sender =
         Sender { key, honest: Source::at(Ipv4Addr::LOCALHOST), port: network.ports.transactions };
-    // It waits for the one before it, so that no block takes it.
-    let waiting = sender.pay(&target, 1);
-    let mut client = Client::call(target.place, target.network()).expect("an honest caller is served");
-    eventually("the payment to be in the pool", || {
-        sender.say(&target, &waiting);
-        let ids = vec![waiting.id()];
-        let found = client.ask(&Request::GetTransactions { ids }).expect("an honest caller is served");
-        (found == Response::Transactions(vec![waiting.clone()])).then_some(())
-    });
-    for _ in 0..scale {
-        repeated(&mut target, &waiting, [address(), address()]);
-        small_payments(&mut target, &mut address);
+    let mut nonce = 0;
+    for _ in 0..ROUNDS {
+        // It waits for the one before it, so that no block takes it.
+        let waiting = sender.pay(&target, nonce + 1);
+        let mut client = Client::call(target.place, target.network()).expect("an honest caller is served");
+        eventually("the payment to be in the pool", || {
+            sender.say(&target, &waiting);
+            let ids = vec![waiting.id()];
+            let found = client.ask(&Request::GetTransactions { ids }).expect("an honest caller is served");
+            (found == Response::Transactions(vec![waiting.clone()])).then_some(())
+        });
+        for _ in 0..scale {
+            repeated(&mut target, &waiting, [address(), address()]);
+            small_payments(&mut target, &mut address);
+        }
+        // The first lets the one go that waits.
+        let next = nonce + 2 + u64::from(scale) / 2;
+        pushes(&mut target, &mut sender, address(), [nonce].into_iter().chain(nonce + 2..next));
+        nonce = next;
+        target.serves(3);
+        target.end_round();
     }
-    pushes(&mut target, &mut sender, address(), scale);
-    target.serves(3);
     target.withstood(CALLERS_MIB + EVERYTHING_ELSE_MIB).0
 }
 
@@ -145,8 +153,8 @@ fn small_payments(target: &mut Target<'_>, address: &mut impl FnMut() -> Ipv4Add
     target.serves(1);
 }
 
-/// Blocks without work, pushed without a pause by many: broadcasts are heard all the same.
-fn pushes(target: &mut Target<'_>, sender: &mut Sender, from: Ipv4Addr, times: u32) {
+/// Blocks without work, pushed without a pause by many: broadcasts of payments with these nonces are heard all the same.
+fn pushes(target: &mut Target<'_>, sender: &mut Sender, from: Ipv4Addr, nonces: impl Iterator<Item = u64>) {
     let mut client = Client::call(target.place, target.network()).expect("an honest caller is served");
     let headers = client.headers(1).expect("an honest caller is served");
     let request = Request::SubmitBlocks(without_work(&headers[0]));
@@ -165,8 +173,7 @@ fn pushes(target: &mut Target<'_>, sender: &mut Sender, from: Ipv4Addr, times: u
                 }
             });
         }
-        // The first lets the one go that waits.
-        for nonce in [0].into_iter().chain(2..=u64::from(times)) {
+        for nonce in nonces {
             slowest = slowest.max(mined_after(target, sender, &mut client, nonce));
         }
         over.store(true, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! A miner that is attacked, and what holds whatever anybody does to it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::address::Address;
 use common::files::Program;
@@ -10,13 +11,13 @@ use common::time::Height;
 
 use super::Figures;
 use super::honest::Honest;
+use super::log_lines::{LogLines, OF_MINERS};
+use super::memory::Memory;
+use crate::crash::recording::Clock;
 use crate::program::{Home, Running, eventually};
-use crate::system::{MemoryWatch, anonymous_bytes};
 
 /// Blocks that there are before an attack begins.
 const BLOCKS: u64 = 5;
-/// What the allocator may keep besides what is in use, in MiB: it gives little back, and each thread has its own.
-const SLACK_MIB: u64 = 32;
 /// Everything that has no row of its own in `LIMITS.md`, in MiB.
 pub const EVERYTHING_ELSE_MIB: u64 = 32;
 
@@ -31,9 +32,10 @@ pub struct Target<'n> {
     pub figures: Figures,
     mined_by: Address,
     before: Tip,
-    memory: MemoryWatch,
-    bytes_before: u64,
+    memory: Memory,
+    lines: LogLines,
     honest: Option<Honest>,
+    clock: Option<Clock>,
 }
 
 impl<'n> Target<'n> {
@@ -52,15 +54,29 @@ impl<'n> Target<'n> {
         home.reach(Program::Miner, BLOCKS);
         let mined_by = mined_by.unwrap_or_else(|| home.address("mining_rewards"));
         let before = home.tip(Program::Miner).expect("it has blocks");
-        let memory = MemoryWatch::start(miner.pid());
-        let bytes_before = anonymous_bytes(miner.pid()).expect("it runs");
+        let (memory, lines) = (Memory::of(miner.pid()), LogLines::after(&miner.said(), OF_MINERS));
         let figures = Figures::default();
-        Self { home, miner, place, figures, mined_by, before, memory, bytes_before, honest: None }
+        Self { home, miner, place, figures, mined_by, before, memory, lines, honest: None, clock: None }
     }
 
     /// From now on an honest caller has to be served.
     pub fn serve_honest_caller(&mut self) {
         self.honest = Some(Honest::start(self.place, self.network()));
+    }
+
+    /// The miner measures time with this clock.
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Lets this time pass for the miner, at once. The honest caller is not there meanwhile: it could do nothing for its
+    /// deadlines.
+    pub fn pass(&mut self, time: Duration) {
+        self.dismiss_honest_caller();
+        self.clock.as_ref().expect("it has such a clock").pass(time);
+        self.lines.pass(time);
+        self.serve_honest_caller();
     }
 
     /// The honest caller has to have been served until now.
@@ -109,17 +125,22 @@ impl<'n> Target<'n> {
         self.home.reach(Program::Miner, height + blocks);
     }
 
+    /// A round of the attack is over. There are at least two, all of them equal: the last may not cost more memory than
+    /// the first.
+    pub fn end_round(&mut self) {
+        self.memory.end_round();
+    }
+
     /// The attack is over: asserts that it achieved nothing. Strangers may have made the miner hold so much memory,
     /// by `LIMITS.md`. Gives the figures and the log.
     pub fn withstood(mut self, most_mib: u64) -> (Figures, String) {
         assert!(self.miner.is_running(), "it has ended: {}", self.miner.said());
         self.dismiss_honest_caller();
         self.goes_on(2);
-        self.figures.add("memory before, KiB", self.bytes_before >> 10);
-        self.figures.add("most memory, KiB", self.memory.most_bytes() >> 10);
-        self.figures.add("memory after, KiB", anonymous_bytes(self.miner.pid()).expect("it runs") >> 10);
-        let grown_mib = self.memory.most_bytes().saturating_sub(self.bytes_before) >> 20;
-        assert!(grown_mib <= most_mib + SLACK_MIB, "its memory grew by {grown_mib} MiB");
+        let names =
+            ["memory in the first round, KiB", "memory in the last round, KiB", "memory at most, KiB"];
+        self.memory.withstood(most_mib, &mut self.figures, names);
+        self.figures.add("lines logged", self.lines.count(&self.miner.said()));
         self.miner.signal("INT");
         let ended = self.miner.end();
         assert!(ended.status.success() && !ended.stderr.contains("panicked"), "{ended:?}");

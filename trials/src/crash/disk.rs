@@ -225,6 +225,15 @@ impl Disk {
         }
     }
 
+    /// Whether an operation makes something safe.
+    pub fn is_sync(&self, operation: &Operation) -> bool {
+        match operation {
+            Operation::Sync { .. } => true,
+            Operation::Write { file, .. } => self.open[file].1,
+            _ => false,
+        }
+    }
+
     /// Makes safe what is safe when the operation, which has begun, is over.
     pub fn finish(&mut self, operation: &Operation) {
         match operation {

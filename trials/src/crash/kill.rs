@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use common::files::Program;
@@ -18,6 +19,9 @@ use super::scenes::{mine_chain, network, put_back};
 use crate::ear::Ear;
 use crate::program::{Ended, Home, Network, Running, eventually};
 use crate::random::Random;
+
+/// The number of the signal that nobody can catch.
+const KILL: i32 = 9;
 
 /// What a program is killed at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +45,9 @@ pub enum Kind {
 /// What some kills came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
-    /// How often something was killed.
+    /// How often something was killed that ran.
     pub kills: u32,
-    /// How often it had ended by then.
+    /// How often it had ended by itself by then; these are no kills.
     pub too_late: u32,
     /// Files under temporary names, at the end.
     pub leftovers: usize,
@@ -77,8 +81,14 @@ impl Kind {
             Self::Encrypting => encrypting(&mut trial, kills),
             Self::Opening => opening(&mut trial, kills),
         }
+        assert!(trial.figures.kills >= kills, "{:?} of {kills} kills", trial.figures);
+        assert!(trial.figures.too_late <= kills, "most came too late: {:?}", trial.figures);
         // Each kill may leave one such file, and no more.
-        assert!(trial.figures.leftovers <= kills as usize, "temporary files add up: {:?}", trial.figures);
+        assert!(
+            trial.figures.leftovers <= trial.figures.kills as usize,
+            "temporary files add up: {:?}",
+            trial.figures
+        );
         trial.figures
     }
 
@@ -99,7 +109,7 @@ impl Kind {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kills, too_late, leftovers } = self;
-        write!(f, "{kills} kills, {too_late} of them after the end; {leftovers} temporary files left")
+        write!(f, "{kills} kills, and {too_late} that came too late; {leftovers} temporary files left")
     }
 }
 
@@ -120,21 +130,37 @@ struct Trial {
 }
 
 impl Trial {
-    /// Kills a program after a random time below this: that is what the trial is about.
-    fn kill_within(&mut self, mut program: Running, longest: Duration) -> Ended {
+    /// Whether this is to go on, for so many kills. What comes too late is none; it is tried again, but not for ever.
+    fn goes_on(&self, kills: u32) -> bool {
+        self.figures.kills < kills && self.figures.too_late <= kills
+    }
+
+    /// Kills a program that does not end by itself after a random time below this: that is what the trial is about.
+    fn kill_within(&mut self, program: Running, longest: Duration) -> Ended {
+        let ended = self.try_to_kill_within(program, longest);
+        assert!(was_killed(&ended), "it ended by itself: {ended:?}");
+        ended
+    }
+
+    /// Kills it now.
+    fn kill(&mut self, program: Running) -> Ended {
+        self.kill_within(program, Duration::ZERO)
+    }
+
+    fn try_to_kill_within(&mut self, mut program: Running, longest: Duration) -> Ended {
         let moment = Instant::now() + Duration::from_micros(self.random.below(longest.as_micros() as u64));
         while Instant::now() < moment && program.is_running() {
             std::thread::sleep(Duration::from_micros(200));
         }
-        self.figures.kills += 1;
-        self.figures.too_late += u32::from(!program.is_running());
-        program.kill()
+        let ended = program.kill();
+        *(if was_killed(&ended) { &mut self.figures.kills } else { &mut self.figures.too_late }) += 1;
+        ended
     }
 
     /// The same for a command that ends by itself: the moment is one before that, or a little after.
     fn kill_command(&mut self, command: Running) -> Ended {
         let started = Instant::now();
-        let ended = self.kill_within(command, self.command * 5 / 4);
+        let ended = self.try_to_kill_within(command, self.command * 5 / 4);
         if ended.status.success() {
             self.command = started.elapsed();
         }
@@ -157,6 +183,11 @@ impl Trial {
     }
 }
 
+/// Whether it did not end by itself.
+fn was_killed(ended: &Ended) -> bool {
+    ended.status.signal() == Some(KILL)
+}
+
 /// Adds to what was told what was heard.
 fn hear(told: &mut Told, network: &Network, ear: &Ear) {
     for datagram in ear.take() {
@@ -168,7 +199,7 @@ fn mining(trial: &mut Trial, kills: u32) {
     let network = network();
     let (victim, ear) = (network.home("victim"), Ear::at(network.ports.status));
     let mut told = Told::default();
-    for _ in 0..kills {
+    while trial.goes_on(kills) {
         let mut miner = victim.start_miner(&[]);
         if trial.random.below(4) > 0 {
             miner.wait_for("mining");
@@ -191,7 +222,7 @@ fn syncing(trial: &mut Trial, kills: u32) {
     let mut serving = source.start_miner(&["--no-mine"]);
     serving.wait_for("listening");
     let mut told = Told::default();
-    for _ in 0..kills {
+    while trial.goes_on(kills) {
         // A miner or a wallet; each has a store of its own.
         let program = if trial.random.below(2) == 0 { Program::Miner } else { Program::Wallet };
         if victim.tip(program) == Some(best) {
@@ -224,16 +255,30 @@ fn reorganising(trial: &mut Trial, kills: u32) {
     let best = mine_chain(&majority, branch.height.get() + 12);
     let mut serving = majority.start_miner(&["--no-mine"]);
     serving.wait_for("listening");
-    let mut middle = 0;
-    for _ in 0..kills {
+    // How long it takes to be through, so that kills come before, while and after it is.
+    let through = format!(" {} (…", best.height);
+    let started = Instant::now();
+    let mut miner = victim.start_miner(&["--no-mine"]);
+    miner.wait_for(&through);
+    let longest = started.elapsed();
+    miner.stop();
+    let (mut at_first, mut at_last) = (0, 0);
+    for number in 0..kills {
         put_back(&before, &victim.root);
         let mut miner = victim.start_miner(&["--no-mine"]);
-        miner.wait_for("listening");
-        let ended = trial.kill_within(miner, Duration::from_millis(700));
+        let ended = match number {
+            0 => trial.kill(miner),
+            last if last + 1 == kills => {
+                miner.wait_for(&through);
+                trial.kill(miner)
+            }
+            _ => trial.kill_within(miner, longest),
+        };
         let mut told = Told { height: branch.height.get(), ..Told::default() };
         told.log(&ended.stderr);
         let tip = trial.check(&victim, Program::Miner, &told, &ended).tip.expect("there was a store");
-        middle += u32::from(tip == best);
+        at_first += u32::from(tip == branch);
+        at_last += u32::from(tip == best);
         if tip.id != branch.id {
             // Of the majority's branch, then.
             let chain = majority.chain(Program::Miner).expect("it has a store");
@@ -245,7 +290,8 @@ fn reorganising(trial: &mut Trial, kills: u32) {
     miner.wait_for("listening");
     eventually("the reorganisation", || (victim.tip(Program::Miner) == Some(best)).then_some(()));
     miner.stop();
-    assert!(kills < 10 || middle > 0, "no kill came after the reorganisation");
+    assert!(at_first > 0, "no kill came before the reorganisation");
+    assert!(kills < 2 || at_last > 0, "no kill came after the reorganisation");
 }
 
 fn sending(trial: &mut Trial, kills: u32) {
@@ -259,7 +305,10 @@ fn sending(trial: &mut Trial, kills: u32) {
     alice.wallet(&["sync", "--once"]);
     ear.take();
     let mut told = Told::default();
-    for number in 0..kills {
+    for number in 0.. {
+        if !trial.goes_on(kills) {
+            break;
+        }
         let amount = format!("0.{:04}", number % 9_999 + 1);
         let send = alice.start_wallet(&["send", "mining_rewards", &amount, "mining_rewards"]);
         let ended = trial.kill_command(send);
@@ -291,7 +340,10 @@ fn keys(trial: &mut Trial, kills: u32) {
     let victim = network.home("victim");
     let mut told = Told::default();
     trial.time_command(&victim, &["new-address", "undisturbed"]);
-    for number in 0..kills {
+    for number in 0.. {
+        if !trial.goes_on(kills) {
+            break;
+        }
         let name = format!("key-{number}");
         let ended = trial.kill_command(victim.start_wallet(&["new-address", &name]));
         told.result(&ended.stdout);
@@ -317,7 +369,7 @@ fn encrypting(trial: &mut Trial, kills: u32) {
     let mut progress = Progress::new(&keys, 1);
     let next = |progress: &Progress| progress.next(&keys).unwrap_or_else(|broken| panic!("{broken}"));
     trial.time_command(&victim, &commands.after(0));
-    for _ in 0..kills {
+    while trial.goes_on(kills) {
         progress = next(&progress);
         let ended = trial.kill_command(victim.start_wallet(&commands.after(progress.done())));
         let mut told = Told { encryption: Some(progress), ..Told::default() };
@@ -358,17 +410,24 @@ fn opening(trial: &mut Trial, kills: u32) {
     miner.wait_for("listening");
     let longest = started.elapsed();
     miner.stop();
+    // Of each older format one kill comes before that, if there are so many kills, and one after it.
+    let formats = older.len() as u32;
     let mut converted = 0;
-    for older in older.iter().cycle().take(kills as usize) {
+    for (number, older) in (0..kills).zip(older.iter().cycle()) {
         put_back(older, &victim.root);
-        let miner = victim.start_miner(&["--no-mine"]);
-        let ended = trial.kill_within(miner, longest);
+        let mut miner = victim.start_miner(&["--no-mine"]);
+        let ended = match number {
+            first if first < formats => trial.kill(miner),
+            last if last + formats >= kills => {
+                miner.wait_for("listening");
+                trial.kill(miner)
+            }
+            _ => trial.kill_within(miner, longest),
+        };
         converted += u32::from(older_format::format(&directory) == Some(older_format::PRESENT));
         let found = trial.check(&victim, Program::Miner, &told, &ended);
         assert_eq!(found.tip, Some(tip), "after {ended:?}");
     }
-    assert!(
-        kills < 10 || (1..kills).contains(&converted),
-        "{converted} of {kills} were converted before the kill"
-    );
+    let expected = kills.saturating_sub(formats).min(formats)..=kills.saturating_sub(formats);
+    assert!(expected.contains(&converted), "{converted} of {kills} were converted before the kill");
 }

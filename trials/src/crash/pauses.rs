@@ -13,14 +13,26 @@ use crate::program::{Home, Running, eventually};
 const A_FEW: u64 = 5;
 /// An hour, in milliseconds.
 const HOUR_MS: i64 = 3_600_000;
+/// What a miner says of blocks that it found in a period of its log that is over.
+const LEFT_OUT: &str = " more lines about blocks found here";
 /// What a miner says when its clock is behind the chain.
 const CLOCK_IS_BEHIND: &str = "ahead of this machine's clock, and others take none more than";
 
+/// How a pause comes to be long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// It is.
+    Really,
+    /// Both miners are made to believe it: their clocks are set ahead at once, also what they measure time with.
+    ByTheirClocks,
+}
+
 /// Stops one of two miners (SIGSTOP) until the other has gone on and this time has passed, then lets it go on: it
 /// catches up, and neither takes the other for a liar.
-pub fn suspend(at_least: Duration) {
+pub fn suspend(at_least: Duration, passing: Passing) {
     let network = network();
-    let (one, other) = (network.home("one"), network.home("other"));
+    let clock = Clock::new(network.directory().join("clock"));
+    let (one, other) = (clock.given_to(network.home("one")), clock.given_to(network.home("other")));
     let mut going_on = one.start_miner(&[]);
     one.reach(Program::Miner, A_FEW);
     let mut suspended = other.start_miner(&[]);
@@ -29,7 +41,14 @@ pub fn suspend(at_least: Duration) {
     let started = Instant::now();
     let height = one.height(Program::Miner);
     one.reach(Program::Miner, height + 20 * A_FEW);
-    while started.elapsed() < at_least {
+    if passing == Passing::ByTheirClocks {
+        // Whoever goes on finds that all its deadlines are over, and the other will. That time passes shows in the log,
+        // which had no room for all the blocks.
+        clock.pass(at_least);
+        goes_on(&one);
+        eventually("the time to pass", || going_on.said().contains(LEFT_OUT).then_some(()));
+    }
+    while passing == Passing::Really && started.elapsed() < at_least {
         let height = one.height(Program::Miner);
         one.reach(Program::Miner, height + A_FEW);
     }

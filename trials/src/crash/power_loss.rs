@@ -1,9 +1,15 @@
 //! Power cuts: a scenario is played once and recorded, and then looked at as if the power had been cut before,
-//! within and after each of its operations. Whatever the disk may hold then ([`super::disk`]) must keep the promises
-//! for what was told by then. That covers every point between two writes, so the programs need no failpoints.
+//! within and after its operations. Whatever the disk may hold then ([`super::disk`]) must keep the promises for what was
+//! told by then.
+//!
+//! Always looked at are both sides of every operation that makes something safe: just before it ends and just after, with
+//! nothing of what was not safe and with all of it. That is every commit, so the programs need no failpoints. Of what
+//! else a cut may leave, at any operation, chance chooses.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,6 +70,8 @@ pub enum Scenario {
 pub struct Figures {
     /// Operations within which the power was cut.
     pub points: usize,
+    /// Operations that make something safe, each of which was cut on both sides.
+    pub syncs: usize,
     /// States of the disk.
     pub states: usize,
     /// The most files under temporary names in one of them.
@@ -72,10 +80,11 @@ pub struct Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { points, states, leftovers } = self;
+        let Self { points, syncs, states, leftovers } = self;
         write!(
             f,
-            "{states} states of the disk at {points} operations, with {leftovers} temporary files at most"
+            "{states} states of the disk at {points} operations, on both sides of all {syncs} syncs among them; \
+             {leftovers} temporary files at most"
         )
     }
 }
@@ -83,6 +92,7 @@ impl fmt::Display for Figures {
 impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
         self.points += other.points;
+        self.syncs += other.syncs;
         self.states += other.states;
         self.leftovers = self.leftovers.max(other.leftovers);
     }
@@ -121,7 +131,8 @@ impl Scenario {
         }
     }
 
-    /// Plays it, and looks at about so many states of the disk; panics where a promise is broken.
+    /// Plays it, and looks at the states of the disk on both sides of every sync and at about so many others; panics where
+    /// a promise is broken.
     pub fn run(self, names: Names, states: usize, seed: u64) -> Figures {
         let network = network();
         self.record(&network);
@@ -228,8 +239,8 @@ impl Scenario {
         Told { encryption, ..Told::default() }
     }
 
-    /// Looks at about so many states of the disk after power cuts within what was recorded in a directory. The same
-    /// arguments give the same states.
+    /// Looks at states of the disk after power cuts within what was recorded in a directory: those on both sides of every
+    /// sync, and about so many others. The same arguments give the same states.
     pub fn cut(self, directory: &Path, names: Names, states: usize, seed: u64) -> Figures {
         let bytes = |name: &str| fs::read(directory.join(name)).expect("it is a directory of a recording");
         let root = PathBuf::from(String::from_utf8_lossy(&bytes(ROOT)).into_owned());
@@ -238,17 +249,20 @@ impl Scenario {
         let before = || Disk::of(&directory.join(BEFORE), &root, names).expect("it can be read");
 
         let mut disk = before();
-        let mut points = 1;
+        let (mut points, mut syncs) = (1, 0);
         for operation in &operations {
             points += usize::from(disk.begin(operation));
+            syncs += usize::from(disk.is_sync(operation));
             disk.finish(operation);
         }
+        assert!(syncs > 0, "nothing was ever made safe, or it was not recorded");
         let mut scene = Scene {
             program: self.program(),
             rules,
             left: directory.join("left"),
             told: self.told_before(&directory.join(BEFORE)),
             stdout: String::new(),
+            seen: HashSet::new(),
             figures: Figures { points, ..Figures::default() },
         };
         // What a replay finds there, a failure left.
@@ -259,12 +273,20 @@ impl Scenario {
         let mut disk = before();
         for (place, operation) in operations.iter().enumerate() {
             if disk.begin(operation) {
-                scene.look_at(&disk, &mut choices, &operations[..=place]);
+                scene.look_at(&disk, choices.next(), &operations[..=place]);
             }
-            disk.finish(operation);
+            if disk.is_sync(operation) {
+                scene.look_at_ends(&disk, &operations[..=place]);
+                disk.finish(operation);
+                scene.look_at_ends(&disk, &operations[..=place]);
+                scene.figures.syncs += 1;
+            } else {
+                disk.finish(operation);
+            }
             scene.hear(operation);
         }
-        scene.look_at(&disk, &mut choices, &operations);
+        scene.look_at(&disk, choices.next(), &operations);
+        assert_eq!(scene.figures.syncs, syncs, "not every sync was cut on both sides");
         scene.figures
     }
 }
@@ -282,7 +304,7 @@ struct Peer {
     height: u64,
 }
 
-/// Which power cuts are looked at.
+/// Which power cuts are looked at by chance.
 struct Choices {
     random: Random,
     points: usize,
@@ -315,6 +337,8 @@ struct Scene {
     left: PathBuf,
     told: Told,
     stdout: String,
+    /// The states that were looked at since something was told last: the same one need not be looked at again.
+    seen: HashSet<u64>,
     figures: Figures,
 }
 
@@ -326,20 +350,35 @@ impl Scene {
                 // A result may come in several parts.
                 self.stdout += &String::from_utf8_lossy(bytes);
                 self.told.result(&self.stdout);
+                self.seen.clear();
             }
-            Operation::Say { bytes, .. } => self.told.log(&String::from_utf8_lossy(bytes)),
+            Operation::Say { bytes, .. } => {
+                self.told.log(&String::from_utf8_lossy(bytes));
+                self.seen.clear();
+            }
             Operation::Send { bytes } => {
                 let network = self.rules.network_id();
                 self.told.datagram(&network, bytes).unwrap_or_else(|broken| panic!("{broken}"));
+                self.seen.clear();
             }
             _ => {}
         }
     }
 
+    /// Checks the promises where nothing is left of what is not safe, and where all of it is.
+    fn look_at_ends(&mut self, disk: &Disk, operations: &[Operation]) {
+        self.look_at(disk, [Cut::Nothing, Cut::All], operations);
+    }
+
     /// Checks the promises after the power cuts of one point; the last of `operations` has begun.
-    fn look_at(&mut self, disk: &Disk, choices: &mut Choices, operations: &[Operation]) {
-        for cut in choices.next() {
+    fn look_at(&mut self, disk: &Disk, cuts: impl IntoIterator<Item = Cut>, operations: &[Operation]) {
+        for cut in cuts {
             let left = disk.after(cut);
+            let mut hasher = DefaultHasher::new();
+            left.hash(&mut hasher);
+            if !self.seen.insert(hasher.finish()) {
+                continue;
+            }
             fs::create_dir(&self.left).expect("what was looked at before is gone");
             write_out(&left, &self.left).expect("there is room");
             let data = DataDirectory::new(self.left.join(HOME));

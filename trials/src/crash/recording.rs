@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::program::Home;
 
@@ -77,7 +78,7 @@ pub enum Operation {
     },
 }
 
-/// The clock of programs, which may be changed while they run.
+/// The clock of programs, which may be changed while they run: the time of day, and what they measure time with.
 #[derive(Clone, Debug)]
 pub struct Clock {
     file: PathBuf,
@@ -86,17 +87,29 @@ pub struct Clock {
 impl Clock {
     /// One that is right, kept in a file.
     pub fn new(file: PathBuf) -> Self {
-        let clock = Self { file };
-        clock.set_ahead(0);
-        clock
+        fs::write(&file, [0; 16]).expect("there is room");
+        Self { file }
     }
 
     /// Sets it so many milliseconds ahead; far back it stops at 1970.
     pub fn set_ahead(&self, ms: i64) {
         use std::io::Write;
         // In place: the programs have the file mapped.
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&self.file);
+        let file = fs::OpenOptions::new().write(true).open(&self.file);
         file.and_then(|mut file| file.write_all(&ms.to_ne_bytes())).expect("there is room");
+    }
+
+    /// Lets this time pass for the programs, at once: the time of day goes on as far as what they measure time with.
+    pub fn pass(&self, time: Duration) {
+        use std::os::unix::fs::FileExt;
+        let file = fs::OpenOptions::new().read(true).write(true).open(&self.file).expect("it is there");
+        let more = i64::try_from(time.as_millis()).expect("it is no long time");
+        for place in [0, 8] {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, place).expect("it was written");
+            let ms = i64::from_ne_bytes(bytes) + more;
+            file.write_all_at(&ms.to_ne_bytes(), place).expect("there is room");
+        }
     }
 
     /// A home whose programs have this clock.

@@ -3,7 +3,8 @@
  * record is in both.
  *
  * Three variables switch it on: TRIALS_ROOT names the directory and TRIALS_LOG the file to write to; TRIALS_CLOCK a
- * file with eight bytes, by how many milliseconds the clock is ahead, which may change at any time.
+ * file with two numbers of eight bytes, which may change at any time: by how many milliseconds the clock is ahead, and
+ * how many more have passed since the system started.
  *
  * Only what the programs call is here. What is missing shows: the files at the end are not what was written down. */
 
@@ -11,6 +12,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -20,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,6 +55,7 @@ enum { MAX_FDS = 4096, LOG_FD_FROM = 900 };
 static const char *root;
 static size_t root_length;
 static int log_fd = -1;
+/* Of the time of day, and of the time that only passes. */
 static volatile int64_t *clock_ahead_ms;
 static char is_inside_root[MAX_FDS];
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -70,7 +74,7 @@ __attribute__((constructor)) static void start(void) {
     }
     if (clock) {
         int fd = REAL(open)(clock, O_RDONLY | O_CLOEXEC);
-        void *map = REAL(mmap)(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
+        void *map = REAL(mmap)(NULL, 2 * sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0);
         if (fd < 0 || map == MAP_FAILED)
             abort();
         clock_ahead_ms = map;
@@ -294,11 +298,35 @@ ssize_t send(int fd, const void *bytes, size_t length, int flags) {
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int result = REAL(clock_gettime)(clock, time);
-    if (clock_ahead_ms && !result && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
-        int64_t ms = (int64_t)time->tv_sec * 1000 + time->tv_nsec / 1000000 + *clock_ahead_ms;
+    int is_of_day = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+    if (clock_ahead_ms && !result && (is_of_day || clock == CLOCK_MONOTONIC)) {
+        int64_t ms = (int64_t)time->tv_sec * 1000 + time->tv_nsec / 1000000 + clock_ahead_ms[!is_of_day];
         ms = ms > 0 ? ms : 0;
         time->tv_sec = ms / 1000;
         time->tv_nsec = ms % 1000 * 1000000 + time->tv_nsec % 1000000;
     }
     return result;
+}
+
+/* Rust's threads wait until a moment of the clock that only passes, by a call that has no function of its own: the
+ * system is told of that moment by its own clock. Whoever waits already goes on to do so. */
+long syscall(long number, ...) {
+    va_list list;
+    long a[6];
+    /* As the C library does, however many there are. */
+    va_start(list, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(list, long);
+    va_end(list);
+    struct timespec until;
+    if (clock_ahead_ms && number == SYS_futex && a[3] && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET &&
+        !(a[1] & FUTEX_CLOCK_REALTIME)) {
+        until = *(const struct timespec *)a[3];
+        int64_t ms = (int64_t)until.tv_sec * 1000 + until.tv_nsec / 1000000 - clock_ahead_ms[1];
+        ms = ms > 0 ? ms : 0;
+        until.tv_sec = ms / 1000;
+        until.tv_nsec = ms % 1000 * 1000000 + until.tv_nsec % 1000000;
+        a[3] = (long)&until;
+    }
+    return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
