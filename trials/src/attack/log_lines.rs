@@ -3,10 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// So many lines of one kind are shown in each period.
-const LINES_A_PERIOD: u64 = 20;
-/// The shortest period.
-const PERIOD: Duration = Duration::from_secs(10);
+use common::rate_limit::{LINES_A_PERIOD, PERIOD};
+
 /// What the line begins with, after its time, that stands for those left out.
 const LEFT_OUT: &str = "… and ";
 
@@ -24,15 +22,11 @@ pub const OF_MINERS: Kinds = &[
     // Blocks of others.
     &[" from "],
 ];
-/// Those of the notes of `wallet sync`, each for itself, also where the wallet counts some together: that is less.
+/// Those of the notes of `wallet sync`.
 pub const OF_WALLETS: Kinds = &[
-    &["Following "],
-    &[" is left alone for now: "],
-    &[" broke the protocol "],
-    &["Another network is heard "],
-    &["the clock of "],
-    &[" was refused: ", " has to wait."],
-    &[" payments."],
+    &[" broke the protocol ", "the clock of ", " was refused: "],
+    &["Following ", " is left alone for now: ", "Another network is heard ", " took "],
+    &[" has to wait."],
 ];
 /// What an attacked miner says besides, as often as it mines, where the log shows everything.
 const OF_WORK: [&str; 3] = ["mining block ", "found a nonce for ", "idle until "];
@@ -86,13 +80,6 @@ impl LogLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_bounds_are_those_of_the_table() {
-        let table = include_str!("../../../LIMITS.md");
-        assert!(table.contains(&format!("| `LINES_A_PERIOD` | {LINES_A_PERIOD} | ")));
-        assert!(table.contains(&format!("| `PERIOD` | {} s | ", PERIOD.as_secs())));
-    }
 
     #[test]
     fn as_many_lines_as_fit_into_two_periods_are_in_order() {
