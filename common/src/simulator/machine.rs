@@ -13,6 +13,7 @@ use super::signer::Signer;
 use crate::consensus::CheckedBlock;
 use crate::node::{LinkId, MempoolLimits, Node, Target, Template};
 use crate::store::{Store, StoreError, Tip};
+use crate::time::Timestamp;
 
 /// Where every block server listens.
 pub(crate) const PORT: u16 = 2607;
@@ -67,6 +68,8 @@ pub(crate) struct Machine {
     pub(crate) killed_in_next_write: bool,
     /// The best tip that the program was told is durable, and may have told others.
     pub(crate) acknowledged: Tip,
+    /// The latest time that its clock ever showed to its program.
+    pub(crate) latest_clock: Timestamp,
     /// Which side of a partition it is on.
     pub(crate) side: u8,
     /// Connections that it opened; `None` while one is being opened.
@@ -98,6 +101,7 @@ impl Machine {
             writes: VecDeque::new(),
             killed_in_next_write: false,
             acknowledged: tip,
+            latest_clock: Timestamp::from_millis(0),
             side: 0,
             links: BTreeMap::new(),
             callers: BTreeSet::new(),

@@ -82,6 +82,7 @@ pub struct Counts {
     pub events: u64,
     pub datagrams: u64,
     pub lost_datagrams: u64,
+    pub doubled_datagrams: u64,
     pub calls: u64,
     pub refused_calls: u64,
     pub cut_connections: u64,
@@ -99,12 +100,33 @@ pub struct Counts {
     pub failed_disks: u64,
     pub moved: u64,
     pub clocks_set: u64,
+    pub clocks_off_by_minutes: u64,
+    pub clocks_off_by_an_hour: u64,
+    pub clocks_in_1970: u64,
+    /// Of a program that ran, from more than a second off, as NTP does it.
+    pub clocks_put_right: u64,
     pub payments: u64,
     pub double_spends: u64,
     pub refused_payments: u64,
     pub bans: u64,
+    /// Statuses of chains that nobody has.
     pub lies: u64,
-    pub forged: u64,
+    /// Answers without the bodies that were asked for.
+    pub withheld_bodies: u64,
+    pub mutated_answers: u64,
+    /// Blocks that break a rule and were worked for.
+    pub forged_blocks: u64,
+    /// Headers that were given to others.
+    pub headers_without_work: u64,
+    /// Headers that were given to others, of branches that are none the better for them.
+    pub low_work_headers: u64,
+    /// Statuses that a selfish miner kept to himself.
+    pub hidden_tips: u64,
+    /// Statuses that he told when others were about to catch up.
+    pub told_late: u64,
+    /// Blocks with a time as far ahead of the clock as passes.
+    pub latest_times: u64,
+    pub nonsense: u64,
     pub spam: u64,
     pub invalid_blocks: u64,
     pub waiting_blocks: u64,
@@ -142,9 +164,11 @@ macro_rules! numbers {
 }
 
 numbers! {
-    events datagrams lost_datagrams calls refused_calls cut_connections answers found tips reorganisations writes
-    kills cut_writes whole_writes failed_disks moved clocks_set payments double_spends refused_payments bans lies
-    forged spam invalid_blocks waiting_blocks agreed
+    events datagrams lost_datagrams doubled_datagrams calls refused_calls cut_connections answers found tips
+    reorganisations writes kills cut_writes whole_writes failed_disks moved clocks_set clocks_off_by_minutes
+    clocks_off_by_an_hour clocks_in_1970 clocks_put_right payments double_spends refused_payments bans lies
+    withheld_bodies mutated_answers forged_blocks headers_without_work low_work_headers hidden_tips told_late
+    latest_times nonsense spam invalid_blocks waiting_blocks agreed
 }
 
 /// A history that went well.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::address::Address;
 use crate::block::{Block, BlockHeader, Reward};
-use crate::consensus::Ancestors;
 use crate::encoding::encode;
 use crate::hash::{BlockId, sha256};
 use crate::ledger::{self, Account};
@@ -16,7 +15,11 @@ use crate::signature::SignatureVerifier;
 use crate::store::{Read, Store, StoreError, Tip};
 use crate::testing::MapAccounts;
 use crate::testing::model::Model;
-use crate::time::Timestamp;
+use crate::time::{Height, Timestamp};
+
+mod bits;
+
+use bits::{Before, Natural, bits_after};
 
 /// Every block that was ever part of an honest machine's best chain.
 pub(crate) struct Oracle {
@@ -51,11 +54,14 @@ impl Oracle {
 
     /// Holds a machine's store against the model: each block of its best chain, its ledger, its supply; and undoes
     /// and applies its last block once more. The store may be ahead of what its program was told is written.
-    pub(crate) fn check(&mut self, store: &impl Store) -> Result<(), String> {
-        store.read::<_, Problem>(|reader| self.check_snapshot(reader)).map_err(|problem| problem.0)
+    /// `latest_clock` is the latest time that the machine's clock ever showed.
+    pub(crate) fn check(&mut self, store: &impl Store, latest_clock: Timestamp) -> Result<(), String> {
+        store
+            .read::<_, Problem>(|reader| self.check_snapshot(reader, latest_clock))
+            .map_err(|problem| problem.0)
     }
 
-    fn check_snapshot(&mut self, reader: &dyn Read) -> Result<(), Problem> {
+    fn check_snapshot(&mut self, reader: &dyn Read, latest_clock: Timestamp) -> Result<(), Problem> {
         let tip = &reader.tip()?;
         let mut unknown = Vec::new();
         let mut id = tip.id;
@@ -72,6 +78,7 @@ impl Oracle {
             self.blocks.insert(block.id(), known);
         }
         let Some(known) = self.blocks.get(&tip.id) else { return Ok(()) };
+        self.judge_time(&known.header, latest_clock).map_err(Problem)?;
         let height = known.header.height.get();
         let minted = i128::from(self.rules.block_reward.units()) * i128::from(height);
         let alloc: i128 = self.rules.alloc.iter().map(|(_, amount)| i128::from(amount.units())).sum();
@@ -96,10 +103,16 @@ impl Oracle {
         let require = |holds: bool, rule: &str| if holds { Ok(()) } else { Err(rule.to_owned()) };
         require(header.version == 1, "its version is not 1")?;
         require(header.height.get() == parent.header.height.get() + 1, "its height is wrong")?;
-        require(header.bits.to_bits() == self.bits_after(parent, header.previous), "its bits are wrong")?;
-        // Both are big endian: the order of the bytes is that of the numbers.
-        let target = header.bits.to_target().to_be_bytes();
-        require(*header.id().as_bytes() < target, "its work was not done")?;
+        let before = Before {
+            parent_height: parent.header.height.get(),
+            parent_bits: parent.header.bits.to_bits(),
+            parent_time_ms: parent.header.time.millis(),
+            grandparent_time_ms: parent.grandparent_time.map(Timestamp::millis),
+        };
+        let bits = header.bits.to_bits();
+        require(bits == bits_after(rules, &before), "its bits are wrong")?;
+        let id = Natural::of_bytes(header.id().as_bytes());
+        require(id.is_below(&Natural::of_bits(bits)), "its work was not done")?;
         let since_parent = header.time.millis().checked_sub(parent.header.time.millis());
         let since_parent = since_parent.ok_or("its time is before its parent's")?;
         require(since_parent >= rules.min_spacing_ms.into(), "it comes too soon after its parent")?;
@@ -135,14 +148,20 @@ impl Oracle {
         Ok(Known { header: *header, grandparent_time: Some(parent.header.time), ledger: Rc::new(ledger) })
     }
 
-    /// On a network whose difficulty never changes, genesis' bits. The retarget is exact arithmetic with vectors of
-    /// its own, and is not written down a second time here.
-    fn bits_after(&self, parent: &Known, parent_id: BlockId) -> u32 {
-        if self.rules.target_block_seconds == 0 {
-            return self.rules.genesis().header.bits.to_bits();
+    /// Rule 8: when a machine took a tip, it was not too far ahead of that machine's clock. Times rise along a chain,
+    /// so what is true of the tip is true of all below it.
+    ///
+    /// A header is held against the clock when it comes, and becomes part of the best chain some time later. Meanwhile
+    /// the clock may have been set back, and the rule asks no block again. So this looks at the latest time that the
+    /// clock ever showed: all that can be said, and exact on a machine whose clock was never set back.
+    fn judge_time(&self, tip: &BlockHeader, latest_clock: Timestamp) -> Result<(), String> {
+        let latest_ms = latest_clock.millis() + u64::from(self.rules.max_ahead_seconds) * 1_000;
+        match tip.time.millis().checked_sub(latest_ms) {
+            Some(ahead_ms @ 1..) if tip.height != Height::GENESIS => {
+                Err(format!("its tip is {ahead_ms} ms further ahead of its clock than it may be"))
+            }
+            _ => Ok(()),
         }
-        let grandparent_time = parent.grandparent_time;
-        Ancestors { parent: parent.header, parent_id, grandparent_time }.next_bits(&self.rules).to_bits()
     }
 
     fn judge_seal(&self, block: &Block, since_parent_ms: u64) -> Result<(), String> {
@@ -221,4 +240,29 @@ fn undo_and_apply(reader: &dyn Read, tip: &Tip, accounts: Vec<(Address, Account)
         return Err(Problem("undoing and applying the tip changed the ledger".to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+    use crate::simulator::disk::Disk;
+    use crate::testing::{Branch, Key, StandIn, easy_rules};
+
+    #[test]
+    fn a_tip_that_was_ahead_of_every_clock_of_its_machine_is_found_out() {
+        let miner = Key::new(1);
+        let rules = Arc::new(easy_rules(&[&miner]));
+        let mut branch = Branch::new(&rules);
+        let blocks = [branch.grow(&miner, Vec::new()), branch.grow(&miner, Vec::new())];
+        let (disk, mut oracle) = (Disk::new(&rules), Oracle::new(&rules, Arc::new(StandIn)));
+        let long_ago = Timestamp::from_millis(0);
+        assert_eq!(oracle.check(&disk, long_ago), Ok(()), "genesis is nobody's");
+        Chain::new(rules.clone(), disk.clone()).connect(&blocks).unwrap();
+        let tip_ms = blocks[1].header().header.time.millis();
+        let least_ms = tip_ms - u64::from(rules.max_ahead_seconds) * 1_000;
+        assert_eq!(oracle.check(&disk, Timestamp::from_millis(least_ms)), Ok(()));
+        let wrong = oracle.check(&disk, Timestamp::from_millis(least_ms - 1)).unwrap_err();
+        assert_eq!(wrong, "its tip is 1 ms further ahead of its clock than it may be");
+    }
 }

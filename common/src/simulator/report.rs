@@ -6,7 +6,8 @@
 //! another is found meanwhile with probability 1 − e^(−d / interval).
 //!
 //! One thing is simplified: in a crowd, a status that repeats what others have said already reaches
-//! [`ECHO_REACHES`] machines chosen by chance and not all of them. A machine hears the same news that often anyhow.
+//! [`ECHO_REACHES`] machines chosen by chance and not all of them, or as few as a question says. A machine hears the
+//! same news that often anyhow.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,6 +47,9 @@ pub struct Question {
     pub latency: Duration,
     /// How many blocks are waited for.
     pub blocks: u64,
+    /// How many machines a status reaches that repeats what others have said; `None`: all, and [`ECHO_REACHES`] in a
+    /// crowd. The fewer, the less there is to simulate.
+    pub echo_reaches: Option<usize>,
     /// Of chance.
     pub seed: u64,
 }
@@ -77,7 +81,7 @@ pub struct Answer {
 
 /// Watches a network for so many blocks.
 pub fn answer(question: &Question) -> Result<Answer, Failure> {
-    let Question { machines, interval, latency, blocks, seed } = *question;
+    let Question { machines, interval, latency, blocks, echo_reaches, seed } = *question;
     let rules = Rules {
         difficulty: 1,
         target_block_seconds: 0,
@@ -95,7 +99,7 @@ pub fn answer(question: &Question) -> Result<Answer, Failure> {
         writing: Duration::from_millis(3)..Duration::from_millis(6),
         uplink: Some(UPLINK),
         callers: CALLERS,
-        echo_reaches: crowd.then_some(ECHO_REACHES),
+        echo_reaches: echo_reaches.or(crowd.then_some(ECHO_REACHES)),
     };
     let mut world = World::new(Arc::new(rules.clone()), Arc::new(StandIn), weather, Random::new(seed));
     world.arrivals = Some(HashMap::new());

@@ -17,8 +17,13 @@ use crate::time::Height;
 
 /// A machine found a nonce for a template. Says whether it does something else with it than an honest one.
 pub(crate) fn finds(world: &mut World, id: MachineId, template: &Template) -> bool {
-    if world.machines[id].role.malice != Some(Malice::InvalidBlocks) {
-        return false;
+    match world.machines[id].role.malice {
+        Some(Malice::InvalidBlocks) => {}
+        Some(Malice::TimeWarp) => {
+            count_warp(world, template);
+            return false;
+        }
+        _ => return false,
     }
     let Some(base) = world.machines[id].node.as_ref().map(|node| *node.tip()) else { return true };
     if base.id != template.header.previous {
@@ -71,7 +76,7 @@ pub(crate) fn finds(world: &mut World, id: MachineId, template: &Template) -> bo
     if world.rules.has_authorities() {
         block.seal = world.machines[id].role.miner.as_ref().map(|key| key.seal(&block.header.id()));
     }
-    world.counts.forged += 1;
+    world.counts.forged_blocks += 1;
     let header = block.sealed_header();
     let block = EncodedBlock { header: header.clone(), body: EncodedBody::new(&block.body) };
     let mind = &mut world.machines[id].mind;
@@ -79,6 +84,14 @@ pub(crate) fn finds(world: &mut World, id: MachineId, template: &Template) -> bo
     mind.branch = vec![Forged { header, block: Some(block) }];
     tells_now(world, id);
     true
+}
+
+/// Counts a block that its finder's wrong clock gives the latest time that passes. When that clock is days behind, the
+/// program finds nothing to mine.
+fn count_warp(world: &mut World, template: &Template) {
+    // The clock of the first machine is right.
+    let ahead_ms = template.header.time.millis_since(world.now_of(0).wall);
+    world.counts.latest_times += u64::from(ahead_ms > u64::from(world.rules.max_ahead_seconds) * 500);
 }
 
 /// Headers on its own chain whose work was not done.
@@ -97,7 +110,7 @@ pub(super) fn make_branch_without_work(world: &mut World, id: MachineId, tip: Ti
         previous = header.id();
         branch.push(Forged { header: SealedHeader { header, seal: None }, block: None });
     }
-    world.machines[id].mind = Mind { base: Some(tip), branch, rival: Work::ZERO };
+    world.machines[id].mind = Mind { base: Some(tip), branch, ..Mind::default() };
 }
 
 /// Adds to a branch off genesis that never has as much work as the others' chain.
@@ -134,5 +147,4 @@ pub(super) fn grow_low_branch(world: &mut World, id: MachineId, tip: Tip) {
         let encoded = EncodedBlock { header: header.clone(), body: EncodedBody::new(&block.body) };
         mind.branch.push(Forged { header, block: Some(encoded) });
     }
-    world.counts.forged += 1;
 }

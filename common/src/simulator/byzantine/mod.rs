@@ -39,7 +39,7 @@ pub(crate) enum Malice {
     LowWork,
     /// Keeps what it finds to itself until others are about to catch up.
     SelfishMining,
-    /// Makes blocks with the latest and the earliest times that pass.
+    /// Makes blocks with the latest and the earliest times that pass. Without hash power its clock is wrong, no more.
     TimeWarp,
     /// Answers with something else than was asked for.
     Nonsense,
@@ -96,6 +96,7 @@ pub(super) fn overhears(world: &mut World, id: MachineId, announcement: &Announc
     // The others are about to catch up: now its own are worth telling.
     let Some(status) = machine.node.as_ref().map(|node| node.status()) else { return };
     if may_be_told(world, id, &status) {
+        world.counts.told_late += 1;
         world.broadcast(id, ip(id), &Arc::new(Announcement::Status(status)));
     }
 }
@@ -112,7 +113,10 @@ pub(super) fn says(world: &mut World, id: MachineId, honest: Announcement) -> Op
     let Some(malice) = world.machines[id].role.malice else { return Some(honest) };
     let Announcement::Status(status) = honest else { return Some(honest) };
     let status = match malice {
-        Malice::SelfishMining if !may_be_told(world, id, &status) => return None,
+        Malice::SelfishMining if !may_be_told(world, id, &status) => {
+            world.counts.hidden_tips += 1;
+            return None;
+        }
         Malice::LyingStatuses => dream(world, status),
         Malice::LowWork | Malice::NoWork | Malice::InvalidBlocks => claim(world, id, status),
         _ => status,
@@ -122,6 +126,7 @@ pub(super) fn says(world: &mut World, id: MachineId, honest: Announcement) -> Op
 
 /// A chain that nobody has.
 fn dream(world: &mut World, honest: Status) -> Status {
+    world.counts.lies += 1;
     let number = world.random.number();
     let height = match number % 3 {
         0 => honest.height,
@@ -171,7 +176,6 @@ pub(super) fn strikes(world: &mut World, id: MachineId) {
                     block_server_port: PORT,
                 };
                 let status = dream(world, honest);
-                world.counts.lies += 1;
                 world.broadcast(id, ip(from), &Arc::new(Announcement::Status(status)));
             }
         }

@@ -97,7 +97,9 @@ fn prepare(world: &mut World, time: Duration, faults: u64, payments: u64) {
         let at =
             world.random.between(&(Duration::ZERO..if late { time / 2 } else { Duration::from_secs(1) }));
         world.schedule(at, Event::Start(id));
-        if !world.machines[id].is_honest() {
+        if world.machines[id].is_honest() {
+            count_clock(world, world.machines[id].role.clock_offset_ms);
+        } else {
             world.schedule(at + Duration::from_secs(1), Event::Planned(Planned::Strike(id)));
         }
     }
@@ -147,6 +149,17 @@ fn prepare(world: &mut World, time: Duration, faults: u64, payments: u64) {
     }
 }
 
+/// Counts by how much an honest machine's clock is wrong from now on.
+fn count_clock(world: &mut World, offset_ms: i64) {
+    const HOUR_MS: u64 = 3_600_000;
+    match offset_ms.unsigned_abs() {
+        0..60_000 => {}
+        60_000..HOUR_MS => world.counts.clocks_off_by_minutes += 1,
+        HOUR_MS => world.counts.clocks_off_by_an_hour += 1,
+        _ => world.counts.clocks_in_1970 += 1,
+    }
+}
+
 /// What was planned happens.
 pub(super) fn happens(world: &mut World, planned: Planned) {
     match planned {
@@ -161,7 +174,10 @@ pub(super) fn happens(world: &mut World, planned: Planned) {
             if id > 0 && world.machines[id].is_honest() {
                 world.counts.clocks_set += 1;
                 world.note(|| format!("the clock of machine {id} is {offset_ms} ms ahead"));
-                world.machines[id].role.clock_offset_ms = offset_ms;
+                let before = std::mem::replace(&mut world.machines[id].role.clock_offset_ms, offset_ms);
+                let was_wrong = before.unsigned_abs() > 1_000 && world.machines[id].node.is_some();
+                world.counts.clocks_put_right += u64::from(was_wrong && offset_ms.unsigned_abs() <= 1_000);
+                count_clock(world, offset_ms);
             }
         }
         Planned::Cut(id) => world.cut(id),

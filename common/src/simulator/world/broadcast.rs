@@ -51,7 +51,9 @@ impl World {
         if to == sender || !self.machines[to].role.broadcast || !self.reach(sender, to) {
             return;
         }
-        let times = 1 + u32::from(self.random.happens(self.weather.doubled));
+        let doubled = self.random.happens(self.weather.doubled);
+        self.counts.doubled_datagrams += u64::from(doubled);
+        let times = 1 + u32::from(doubled);
         for _ in 0..times {
             if self.random.happens(self.weather.loss) {
                 self.counts.lost_datagrams += 1;

@@ -157,7 +157,9 @@ impl World {
     /// What must be true of a machine at any time: what it holds is within its limits, its tip never gets worse, and
     /// its store is what the oracle says.
     fn check(&mut self, id: MachineId, before: Option<Tip>) -> Verdict {
-        let machine = &self.machines[id];
+        let wall = self.now_of(id).wall;
+        let machine = &mut self.machines[id];
+        machine.latest_clock = machine.latest_clock.max(wall);
         let Some(node) = &machine.node else { return Ok(()) };
         node.load().check().map_err(|beyond| Violation(format!("machine {id} holds {beyond}")))?;
         let tip = *node.tip();
@@ -171,7 +173,7 @@ impl World {
             arrivals.entry(tip.id).or_default().push(self.now);
         }
         if machine.is_honest() {
-            let checked = self.oracle.check(&machine.disk);
+            let checked = self.oracle.check(&machine.disk, machine.latest_clock);
             checked
                 .map_err(|problem| Violation(format!("machine {id} at height {}: {problem}", tip.height)))?;
         }
