@@ -306,17 +306,36 @@ impl Mempool {
 
     /// Whether the pool has room, or something in it that is wanted less.
     fn check_room(&self, newcomer: &Newcomer<'_>) -> Result<(), MempoolError> {
-        let of_sender = self.by_sender.get(newcomer.sender);
-        let (of_sender, bytes_of_sender) = of_sender.map_or((0, 0), |queue| (queue.len(), queue.bytes()));
-        let most = (self.limits.transactions / SENDER_SHARE).max(1);
-        let most_bytes = self.limits.bytes / SENDER_SHARE;
-        if of_sender >= most || (of_sender > 0 && bytes_of_sender + newcomer.bytes > most_bytes) {
-            return Err(MempoolError::SenderFull { most, most_bytes });
-        }
+        let own = self.own_to_go(newcomer)?;
         match self.by_priority.first() {
-            Some(least) if !self.fits(0, 0, newcomer.bytes) => self.check_beats(newcomer, least),
+            Some(least) if !self.fits(own.len(), self.bytes_of(&own), newcomer.bytes) => {
+                self.check_beats(newcomer, least)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Which of its sender's own payments have to go for a newcomer, so that the sender has no more than his share. None
+    /// but those aside, and only for one in order, the last first: otherwise a share full of payments that wait for a
+    /// missing one would keep out the missing one itself.
+    fn own_to_go(&self, newcomer: &Newcomer<'_>) -> Result<Vec<TransactionId>, MempoolError> {
+        let Some(queue) = self.by_sender.get(newcomer.sender) else { return Ok(Vec::new()) };
+        let most = (self.limits.transactions / SENDER_SHARE).max(1);
+        let most_bytes = self.limits.bytes / SENDER_SHARE;
+        let (mut count, mut bytes) = (queue.len(), queue.bytes());
+        let mut aside = queue.last_first(newcomer.payment.nonce).filter(|_| newcomer.priority.in_order);
+        let mut to_go = Vec::new();
+        while count >= most || (count > 0 && bytes + newcomer.bytes > most_bytes) {
+            let (id, bytes_of_it) = aside.next().ok_or(MempoolError::SenderFull { most, most_bytes })?;
+            to_go.push(id);
+            count -= 1;
+            bytes -= bytes_of_it;
+        }
+        Ok(to_go)
+    }
+
+    fn bytes_of(&self, ids: &[TransactionId]) -> usize {
+        ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.transaction.encoded_bytes()).sum()
     }
 
     /// Whether one of so many bytes fits when some are gone.
@@ -349,25 +368,22 @@ impl Mempool {
     /// Makes room for a payment: what is wanted least gives way, with the later ones of its sender, which cannot go
     /// without it. Nothing does when that is not enough.
     fn make_room(&mut self, newcomer: &Newcomer<'_>) -> Result<(), MempoolError> {
-        self.check_room(newcomer)?;
+        let own = self.own_to_go(newcomer)?;
         let bytes = newcomer.bytes;
-        if self.fits(0, 0, bytes) {
-            return Ok(());
-        }
-        let (mut gone, mut gone_bytes) = (BTreeMap::new(), 0);
+        let (mut gone, mut gone_bytes) = (BTreeMap::new(), self.bytes_of(&own));
         for least in &self.by_priority {
-            if self.fits(gone.len(), gone_bytes, bytes) {
+            if self.fits(own.len() + gone.len(), gone_bytes, bytes) {
                 break;
             }
             self.check_beats(newcomer, least)?;
-            for id in self.with_later(&least.1) {
+            for id in self.with_later(&least.1).filter(|id| !own.contains(id)) {
                 let Some(entry) = self.entries.get(&id) else { continue };
                 if gone.insert(id, entry.transaction.payment().fee).is_none() {
                     gone_bytes += entry.transaction.encoded_bytes();
                 }
             }
         }
-        gone.keys().for_each(|id| self.remove(id));
+        own.iter().chain(gone.keys()).for_each(|id| self.remove(id));
         self.gone.extend(gone);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::amount::Amount;
 use crate::hash::TransactionId;
@@ -88,6 +89,12 @@ impl SenderQueue {
     /// All from this nonce on.
     pub(super) fn from(&self, nonce: u64) -> impl Iterator<Item = TransactionId> {
         self.by_nonce.range(nonce..).map(|(_, place)| place.id)
+    }
+
+    /// All after this nonce, the last first, and their bytes.
+    pub(super) fn last_first(&self, nonce: u64) -> impl Iterator<Item = (TransactionId, usize)> {
+        let after = (Bound::Excluded(nonce), Bound::Unbounded);
+        self.by_nonce.range(after).rev().map(|(_, place)| (place.id, place.bytes))
     }
 
     /// The first nonce that is missing when the account uses `next` next.

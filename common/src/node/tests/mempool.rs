@@ -218,6 +218,34 @@ fn one_sender_fills_at_most_a_quarter_of_the_bytes() {
     assert_eq!(world.pay(2, 0, 0), Ok(()));
 }
 
+/// In a small pool a share full of payments that waited for one kept out that one, and so stayed for ever.
+#[test]
+fn a_sender_whose_share_is_full_of_those_aside_can_still_send_the_missing_one() {
+    let mut world = World::new(MempoolLimits { transactions: 20, bytes: 1 << 20 });
+    for nonce in 1..=5 {
+        assert_eq!(world.pay(1, nonce, 50), Ok(()));
+    }
+    let refused = Err(MempoolError::SenderFull { most: 5, most_bytes: 1 << 18 });
+    assert_eq!(world.pay(1, 7, 50), refused);
+    // The last of those that wait goes.
+    assert_eq!(world.pay(1, 0, 0), Ok(()));
+    assert_eq!(world.select(1 << 20), [(1, 0), (1, 1), (1, 2), (1, 3), (1, 4)]);
+    assert_eq!(world.pay(1, 5, 50), refused, "none of them is aside any more");
+    assert_eq!(world.pool.take_gone(), [], "nobody paid more");
+}
+
+#[test]
+fn the_same_holds_of_a_share_that_is_full_by_its_bytes() {
+    let size = World::new(MempoolLimits::default()).checked(1, 0, |_| {}).encoded_bytes();
+    let mut world = World::new(MempoolLimits { transactions: 1_000, bytes: 12 * size });
+    for nonce in 1..=3 {
+        assert_eq!(world.pay(1, nonce, 50), Ok(()));
+    }
+    let long = world.checked(1, 0, |payment| payment.data = vec![0; 80]);
+    assert_eq!(world.add(&long), Ok(()));
+    assert_eq!(world.select(1 << 20), [(1, 0), (1, 1)], "one is not enough for a longer one");
+}
+
 #[test]
 fn the_least_fee_that_is_named_is_enough_and_one_less_is_not() {
     let mut random = 7_u64;
