@@ -139,8 +139,13 @@ impl Scene {
     fn ancestors(&self, of: &CheckedBlock) -> Ancestors {
         let below = self.blocks.iter().take_while(|block| block.height() <= of.height());
         let genesis = Ancestors::of_genesis_child(&self.rules);
-        let ancestors = below.fold(genesis, |known, block| known.of_child(&block.header().header, block.id()));
-        if of.id() == ancestors.parent_id { ancestors } else { ancestors.of_child(&of.header().header, of.id()) }
+        let ancestors =
+            below.fold(genesis, |known, block| known.of_child(&block.header().header, block.id()));
+        if of.id() == ancestors.parent_id {
+            ancestors
+        } else {
+            ancestors.of_child(&of.header().header, of.id())
+        }
     }
 
     fn ask(&self, reader: &dyn Read) -> Result<(), StoreError> {

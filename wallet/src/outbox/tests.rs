@@ -4,8 +4,8 @@ use common::amount::Amount;
 use common::encoding::encode;
 use common::ledger::Account;
 use common::rules::Rules;
-use common::store::{Activity, Store};
 use common::store::memory::MemoryStore;
+use common::store::{Activity, Store};
 use common::transaction::{Payment, TransactionVersion};
 use tempfile::TempDir;
 
