@@ -86,6 +86,7 @@ mod tests {
 
     use super::*;
     use crate::chain::Chain;
+    #[cfg(unix)]
     use crate::store::lmdb::while_unreadable;
     use crate::testing::{Branch, Key, easy_rules};
 
@@ -97,6 +98,7 @@ mod tests {
     }
 
     /// Such a disk ended the check before it had looked, with the advice to make room and the word that all was intact.
+    #[cfg(unix)]
     #[test]
     fn what_the_disk_cannot_read_is_damage_and_the_repair_saves_the_rest() {
         let rules = Arc::new(easy_rules(&[]));

@@ -13,7 +13,9 @@ use crate::address::Address;
 use crate::chain::{RepairError, Repaired, VerifyError, repair, verify};
 use crate::encoding::encode;
 use crate::ledger::Account;
-use crate::store::lmdb::{SwapError, while_unreadable};
+use crate::store::lmdb::SwapError;
+#[cfg(unix)]
+use crate::store::lmdb::while_unreadable;
 use crate::store::{Activity, Write};
 use crate::testing::StandIn;
 
@@ -330,6 +332,7 @@ fn a_store_in_use_is_not_repaired() {
 }
 
 /// Only the first page of what is long was read by a call before the database read all of it, and ended the program.
+#[cfg(unix)]
 #[test]
 fn a_long_body_that_the_disk_cannot_read_to_its_end_is_named_and_lost_and_nothing_else_is() {
     let rules = rules();

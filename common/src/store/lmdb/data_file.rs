@@ -12,16 +12,20 @@ use super::pages;
 /// How much is read at once to see whether it can be.
 const PIECE_BYTES: usize = 1 << 20;
 
-pub(super) struct DataFile(File);
+pub(super) struct DataFile {
+    file: File,
+    /// Where the next read begins. Known here, so that going from page to page takes one call a page.
+    position: u64,
+}
 
 impl DataFile {
     /// Opens the file of the store in a directory.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        Ok(Self(File::open(directory.join(DATA_FILE))?))
+        Ok(Self { file: File::open(directory.join(DATA_FILE))?, position: 0 })
     }
 
     pub(super) fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     /// Reads all of it, and gives the pages that cannot be read. Those that others append meanwhile are none of them.
@@ -65,20 +69,39 @@ impl DataFile {
 
 impl Seek for DataFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.0.seek(to)
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(distance) => self.len()?.checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
     }
 }
 
 impl Read for DataFile {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        #[cfg(test)]
-        let bytes = failing::readable(&mut self.0, bytes)?;
-        self.0.read(bytes)
+        #[cfg(all(test, unix))]
+        let bytes = failing::readable(&self.file, self.position, bytes)?;
+        let read = read_at(&mut self.file, bytes, self.position)?;
+        self.position += read as u64;
+        Ok(read)
     }
 }
 
+#[cfg(unix)]
+fn read_at(file: &mut File, bytes: &mut [u8], start: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, start)
+}
+
+#[cfg(not(unix))]
+fn read_at(file: &mut File, bytes: &mut [u8], start: u64) -> io::Result<usize> {
+    file.seek(SeekFrom::Start(start))?;
+    file.read(bytes)
+}
+
 /// A disk that cannot read every page, for tests.
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(crate) mod failing {
     use std::cell::RefCell;
     use std::os::unix::fs::MetadataExt;
@@ -99,8 +122,8 @@ pub(crate) mod failing {
     }
 
     /// As much of a read as the disk can do.
-    pub(super) fn readable<'b>(file: &mut File, bytes: &'b mut [u8]) -> io::Result<&'b mut [u8]> {
-        let (start, number) = (file.stream_position()?, file.metadata()?.ino());
+    pub(super) fn readable<'b>(file: &File, start: u64, bytes: &'b mut [u8]) -> io::Result<&'b mut [u8]> {
+        let number = file.metadata()?.ino();
         let mut end = start + bytes.len() as u64;
         UNREADABLE.with_borrow(|(broken, places)| {
             for place in places.iter().filter(|_| *broken == number) {
@@ -117,7 +140,7 @@ pub(crate) mod failing {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use std::fs;
 

@@ -53,7 +53,7 @@ mod tests;
 mod transaction;
 mod values;
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 pub(crate) use data_file::failing::while_unreadable;
 pub use salvage::Salvage;
 pub use swap::{Swap, SwapError};

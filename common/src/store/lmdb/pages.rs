@@ -548,8 +548,9 @@ pub(super) struct Node<'a> {
 impl<'a> Node<'a> {
     /// The node that begins here; `None` when it does not fit the page.
     fn read(page: &'a [u8], at: usize, leaf: bool) -> Option<Self> {
-        let header = page.get(at..at + NODE_BYTES)?;
-        let [low, high, top, key_bytes] = [0, 2, 4, 6].map(|field| u16_at(header, field));
+        let [a, b, c, d, e, f, g, h] = *page.get(at..)?.first_chunk::<NODE_BYTES>()?;
+        let [low, high] = [[a, b], [c, d]].map(u16::from_ne_bytes);
+        let [top, key_bytes] = [[e, f], [g, h]].map(u16::from_ne_bytes);
         let key = page.get(at + NODE_BYTES..)?.get(..key_bytes.into())?;
         let (mut flags, mut value_bytes, mut child) = (0, 0, 0);
         let mut value = &[][..];
@@ -595,20 +596,27 @@ fn nodes(page: u64, bytes: &[u8], leaf: bool) -> Result<Vec<Node<'_>>, PageError
     if lower < HEADER_BYTES || lower % 2 != 0 || lower > upper || upper > bytes.len() {
         return wrong(page, "its free space is outside of it");
     }
-    let nodes: Option<Vec<_>> =
-        pointers(bytes, lower).map(|at| Node::read(bytes, at, leaf).filter(|_| at % 2 == 0)).collect();
-    let Some(nodes) = nodes else { return wrong(page, "it has a node that does not fit it") };
-    let mut places: Vec<_> = nodes.iter().map(|node| node.place).collect();
-    places.sort_unstable();
-    let end = places.iter().try_fold(upper, |expected, (start, end)| (*start == expected).then_some(*end));
-    if end != Some(bytes.len()) {
+    let count = (lower - HEADER_BYTES) / 2;
+    let mut nodes = Vec::with_capacity(count);
+    // Where each ends, by where it begins, which is an even place.
+    let mut ends = vec![0_u16; bytes.len() / 2 + 1];
+    for at in pointers(bytes, lower) {
+        let node = Node::read(bytes, at, leaf).filter(|_| at % 2 == 0 && at >= upper);
+        let Some(node) = node else { return wrong(page, "it has a node that does not fit it") };
+        // The largest page has 32,768 bytes.
+        ends[at / 2] = node.place.1 as u16;
+        nodes.push(node);
+    }
+    // As many steps as there are nodes lead from the first to the end, so none is passed over.
+    if (0..count).fold(upper, |at, _| usize::from(ends[at / 2])) != bytes.len() {
         return wrong(page, "its nodes overlap or leave gaps");
     }
     Ok(nodes)
 }
 
 fn pointers(bytes: &[u8], lower: usize) -> impl Iterator<Item = usize> {
-    (HEADER_BYTES..lower).step_by(2).map(|at| usize::from(u16_at(bytes, at)))
+    let pointers = bytes[..lower].get(HEADER_BYTES..).unwrap_or_default();
+    pointers.as_chunks().0.iter().map(|pointer| usize::from(u16::from_ne_bytes(*pointer)))
 }
 
 /// Whatever nodes of a kind can be made out in a page that may be damaged, or no leaf at all, none of which overlap: for
