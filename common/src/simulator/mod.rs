@@ -126,6 +126,8 @@ pub struct Counts {
     pub told_late: u64,
     /// Blocks with a time as far ahead of the clock as passes.
     pub latest_times: u64,
+    /// Blocks with the earliest time that there may be after their parents, by machines whose clocks are behind for that.
+    pub earliest_times: u64,
     pub nonsense: u64,
     pub spam: u64,
     pub invalid_blocks: u64,
@@ -168,7 +170,7 @@ numbers! {
     reorganisations writes kills cut_writes whole_writes failed_disks moved clocks_set clocks_off_by_minutes
     clocks_off_by_an_hour clocks_in_1970 clocks_put_right payments double_spends refused_payments bans lies
     withheld_bodies mutated_answers forged_blocks headers_without_work low_work_headers hidden_tips told_late
-    latest_times nonsense spam invalid_blocks waiting_blocks agreed
+    latest_times earliest_times nonsense spam invalid_blocks waiting_blocks agreed
 }
 
 /// A history that went well.

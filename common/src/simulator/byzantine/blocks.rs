@@ -20,7 +20,7 @@ pub(crate) fn finds(world: &mut World, id: MachineId, template: &Template) -> bo
     match world.machines[id].role.malice {
         Some(Malice::InvalidBlocks) => {}
         Some(Malice::TimeWarp) => {
-            count_warp(world, template);
+            count_warp(world, id, template);
             return false;
         }
         _ => return false,
@@ -86,12 +86,16 @@ pub(crate) fn finds(world: &mut World, id: MachineId, template: &Template) -> bo
     true
 }
 
-/// Counts a block that its finder's wrong clock gives the latest time that passes. When that clock is days behind, the
-/// program finds nothing to mine.
-fn count_warp(world: &mut World, template: &Template) {
+/// Counts a block to which its finder's wrong clock gives the latest time that passes, or the earliest.
+fn count_warp(world: &mut World, id: MachineId, template: &Template) {
+    let time = template.header.time;
     // The clock of the first machine is right.
-    let ahead_ms = template.header.time.millis_since(world.now_of(0).wall);
-    world.counts.latest_times += u64::from(ahead_ms > u64::from(world.rules.max_ahead_seconds) * 500);
+    let ahead_ms = time.millis_since(world.now_of(0).wall);
+    let is_late = ahead_ms > u64::from(world.rules.max_ahead_seconds) * 500;
+    let is_early = world.machines[id].role.clock_offset_ms < 0
+        && time == template.parent_time.plus_millis(world.rules.min_spacing_ms.into());
+    world.counts.latest_times += u64::from(is_late);
+    world.counts.earliest_times += u64::from(is_early);
 }
 
 /// Headers on its own chain whose work was not done.

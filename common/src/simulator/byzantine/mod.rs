@@ -188,10 +188,10 @@ pub(super) fn strikes(world: &mut World, id: MachineId) {
             tells_now(world, id);
         }
         Some(Malice::TimeWarp) => {
-            let latest = i64::from(world.rules.max_ahead_seconds) * 1_000 - 500;
-            let earliest = -20 * 24 * 3_600 * 1_000;
-            let offset = if world.random.happens(500) { latest } else { earliest };
-            world.machines[id].role.clock_offset_ms = offset;
+            // As far ahead as others take its blocks, or as far behind as it takes theirs: its own then have the earliest
+            // time that there may be after a parent.
+            let most = i64::from(world.rules.max_ahead_seconds) * 1_000 - 500;
+            world.machines[id].role.clock_offset_ms = if world.random.happens(500) { most } else { -most };
         }
         Some(Malice::Spam) => spam(world, id),
         _ => {}
