@@ -63,7 +63,9 @@ fn blocks_and_payments_go_both_ways_over_a_named_peer() {
     here.wait_for_at_least(&here.address("mining_rewards"), Amount::from_coins(30));
     here.wallet(&["send", "mining_rewards", "20", &bob.to_string()]);
     there.wait_for_balance(&bob, Amount::from_coins(20));
-    there.wallet(&["send", "bob", "4", &alice.to_string()]);
+    // Both mine: a reorganisation may take it out again for a moment.
+    let pay = ["send", "bob", "4", &alice.to_string()];
+    eventually("bob to have something to pay with", || there.try_wallet(&pay).status.success().then_some(()));
     here.wait_for_balance(&alice, Amount::from_coins(4));
     there.wait_for_at_least(&there.address("mining_rewards"), Amount::from_coins(10));
     agree(&[&here, &there]);
