@@ -38,8 +38,10 @@ const POOL: usize = 100;
 const REPEAT: Duration = Duration::from_millis(500);
 /// How often the pool is looked at, in payments.
 const LOOK_EVERY: u64 = 250;
-/// Pool, remembered, waiting for a check, and in the queue, in MiB (`LIMITS.md`).
-const PAYMENTS_MIB: u64 = 64 + 20 + 48 + 40;
+/// Payments that were in the pool lately are remembered, in MiB (`LIMITS.md`).
+const REMEMBERED_MIB: u64 = 20;
+/// Pool, remembered, waiting for a check, and in the queue.
+const PAYMENTS_MIB: u64 = 64 + REMEMBERED_MIB + 48 + 40;
 
 pub fn run(scale: u32, seed: u64) -> Figures {
     let random = Random::new(seed);
@@ -52,6 +54,7 @@ pub fn run(scale: u32, seed: u64) -> Figures {
     let network = Network::with_rules(Rules { alloc, max_block_bytes: 65_536, ..Rules::default() });
     let room = format!("mempool_max_transactions={POOL}");
     let mut target = Target::mining(frugal(network.home("attacked")), &["--set", &room]);
+    target.remembers(REMEMBERED_MIB);
     let id = target.network();
     let mut people = People { keys, network: id, random, next: vec![0; SENDERS], sent: Vec::new() };
 

@@ -125,6 +125,11 @@ impl<'n> Target<'n> {
         self.home.reach(Program::Miner, height + blocks);
     }
 
+    /// See [`Memory::remembers`].
+    pub fn remembers(&mut self, mib: u64) {
+        self.memory.remembers(mib);
+    }
+
     /// A round of the attack is over. There are at least two, all of them equal: the last may not cost more memory than
     /// the first.
     pub fn end_round(&mut self) {
