@@ -70,8 +70,8 @@ impl RepairError {
 }
 
 /// Rebuilds the store in a directory, which nobody may have open, and keeps the damaged database aside; where it fails,
-/// nothing is left of the new one. Nothing outside of the directory is touched. The activity of the addresses in `watched` is kept. `progress` is told how
-/// many blocks of how many are done.
+/// nothing is left of the new one. Nothing outside of the directory is touched. The activity of the addresses in
+/// `watched` is kept. `progress` is told how many blocks of how many are done.
 pub fn repair(
     directory: &Path,
     rules: &Arc<Rules>,

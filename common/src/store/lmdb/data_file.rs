@@ -1,5 +1,5 @@
-//! The file of a store, read with calls. Where the disk cannot read a page of it, that is an error for whoever asked; through
-//! a map it would be the end of the program.
+//! The file of a store, read with calls. Where the disk cannot read a page of it, that is an error for whoever asked;
+//! through a map it would be the end of the program.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

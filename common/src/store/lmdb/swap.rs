@@ -67,8 +67,8 @@ impl SwapError {
     }
 }
 
-/// A store about to be replaced. When it is dropped, nothing is left of a new one that did not get its place: it may be as
-/// large as the disk had room, and who drops it has closed it.
+/// A store about to be replaced. When it is dropped, nothing is left of a new one that did not get its place: it may be
+/// as large as the disk had room, and who drops it has closed it.
 pub struct Swap {
     directory: PathBuf,
     /// What the old file was like when it was looked at.
@@ -136,11 +136,21 @@ fn renamed(renamed: Result<(), FilesError>, aside: PathBuf) -> Result<PathBuf, S
         Ok(()) => Ok(aside),
         Err(FilesError::Uncertain { path, source }) => Err(SwapError::Uncertain { new: path, aside, source }),
         Err(error) => {
-            // The name is one of two, and not needed.
-            let _ = fs::remove_file(aside);
+            // A second name is not needed. A failing disk may have renamed all the same: then it is the only one.
+            if has_another_name(&aside) {
+                let _ = fs::remove_file(aside);
+            }
             Err(error.into())
         }
     }
+}
+
+/// Whether a file can be found by another name, too; `false` where the system does not say.
+fn has_another_name(file: &Path) -> bool {
+    #[cfg(unix)]
+    return fs::metadata(file).is_ok_and(|metadata| std::os::unix::fs::MetadataExt::nlink(&metadata) > 1);
+    #[cfg(not(unix))]
+    return false;
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> FilesError {
@@ -204,9 +214,12 @@ mod tests {
             "{said}"
         );
         assert!(aside.exists());
-        // Where it could not be replaced it has its one name.
-        let refused = FilesError::Io { action: "rename", path: new, source: broken() };
-        assert!(matches!(renamed(Err(refused), aside.clone()), Err(SwapError::Files(_))));
-        assert!(!aside.exists());
+        // Where it could not be replaced it keeps one name, and never loses its last.
+        let refused = || FilesError::Io { action: "rename", path: new.clone(), source: broken() };
+        assert!(matches!(renamed(Err(refused()), aside.clone()), Err(SwapError::Files(_))));
+        assert!(aside.exists());
+        fs::hard_link(&aside, &new).unwrap();
+        assert!(matches!(renamed(Err(refused()), aside.clone()), Err(SwapError::Files(_))));
+        assert!(new.exists() && !aside.exists());
     }
 }
