@@ -127,7 +127,7 @@ impl Failure {
             Self::Repair(error) => error.is_of_disk(),
             Self::Settings(error) => error.is_of_disk(),
             Self::Unsound { of_disk, .. } | Self::UnusableKeys { of_disk, .. } => *of_disk,
-            Self::Unprinted { source, .. } | Self::System { source, .. } => files::is_of_disk(source),
+            Self::Unprinted { source, .. } => files::is_of_disk(source),
             _ => false,
         }
     }
@@ -199,16 +199,7 @@ impl Failure {
                 Self::Store(StoreError::Unreadable { .. })
                 | Self::Driver(DriverError::Store(StoreError::Unreadable { .. })),
                 program,
-            ) => match program {
-                Program::Miner => {
-                    "the disk fails: copy your keys to another; `miner verify --repair` rebuilds the chain from what \
-                     can still be read, and the rest comes from other miners"
-                }
-                Program::Wallet => {
-                    "the disk fails: copy your keys and the outbox to another; `wallet verify --repair` rebuilds the \
-                     chain from what can still be read, and `wallet sync` fetches the rest"
-                }
-            },
+            ) => unreadable_hint(program),
             (Self::Unsound { .. }, _) => {
                 "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
@@ -242,6 +233,20 @@ impl Failure {
     }
 }
 
+/// What the user of this program can do when its disk cannot read the chain.
+pub fn unreadable_hint(program: Program) -> &'static str {
+    match program {
+        Program::Miner => {
+            "the disk fails: copy your keys to another; `miner verify --repair` rebuilds the chain from what can still \
+             be read, and the rest comes from other miners"
+        }
+        Program::Wallet => {
+            "the disk fails: copy your keys and the outbox to another; `wallet verify --repair` rebuilds the chain from \
+             what can still be read, and `wallet sync` fetches the rest"
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +261,15 @@ mod tests {
             assert!(hint.contains("standard output") && !hint.contains("--data-dir"), "{hint}");
             assert!(!hint.contains("intact") && !hint.contains("again"), "{hint}");
         }
+    }
+
+    /// A system that allows no sockets was taken for a disk that allows no files.
+    #[test]
+    fn what_the_system_refuses_beside_files_is_not_the_disk() {
+        let source = io::ErrorKind::PermissionDenied.into();
+        let failure = Failure::System { action: "open a socket", source };
+        assert_eq!(failure.exit_code(), REFUSED);
+        assert_eq!(failure.hint(Program::Miner), None);
     }
 
     /// It was told to make room, and that all was intact.

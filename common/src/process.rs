@@ -1,5 +1,10 @@
 //! What a program asks of the system for itself.
 
+mod disk_signals;
+
+pub(crate) use disk_signals::is_mapped;
+pub use disk_signals::meet_disk_signals;
+
 /// For programs that are about to hold a secret: keeps this process out of core dumps, and from being looked into by
 /// other processes of the same user. What the system does not grant is no reason to fail: it is one protection of
 /// several.

@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
-use common::failure::{Failure, USAGE};
+use common::failure::{Failure, USAGE, unreadable_hint};
+use common::files::Program;
 use common::passphrase::Passphrases;
+use common::process::meet_disk_signals;
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, printable_lines, with_causes};
 
@@ -29,6 +31,7 @@ use cli::{Cli, Command};
 use error::MinerError;
 
 fn main() -> ExitCode {
+    meet_disk_signals(unreadable_hint(Program::Miner));
     let cli = match Cli::parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         // Help and the version: nothing of that was typed.

@@ -147,6 +147,42 @@ fn a_disk_without_room_for_a_key_makes_none_and_says_so() {
     assert!(left.is_empty(), "no part of a key is left: {left:?}");
 }
 
+/// Where there was room for the directory, but not for the database's locks, the system ended it (SIGBUS).
+#[test]
+fn a_first_start_on_a_disk_of_any_size_begins_or_ends_with_a_sentence() {
+    for pages in 1.. {
+        let Some(scene) = Scene::new("small", pages * 4) else { return };
+        let mut miner = scene.start(&["--no-mine"]);
+        let told = miner.wait_for_either("error: ", "listening: ");
+        if told.contains("listening: ") {
+            assert!(pages > 10, "a store was made in {pages} pages");
+            return;
+        }
+        assert!(told.contains(scene.disk.path().to_str().unwrap()) && told.contains("are free"), "{told}");
+        assert!(miner.wait_for("hint: ").contains("make room"));
+        assert_eq!(miner.exit_code(), Some(3), "{pages} pages");
+    }
+}
+
+/// The system ended it (SIGBUS), and nobody knew why.
+#[test]
+fn a_store_that_cannot_be_read_any_more_while_it_is_used_ends_the_miner_with_a_sentence() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let (rules, network) = (busy("cut"), directory.path().join("network.toml"));
+    fs::write(&network, rules_to_toml(&rules)).unwrap();
+    let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+    miner.wait_for("found block 5 ");
+    let data = DataDirectory::new(directory.path());
+    let store = data.program(Program::Miner, &rules.name, &rules.network_id());
+    // To the system it is the same as a disk that fails: a page of the map has nothing behind it.
+    fs::OpenOptions::new().write(true).open(store.join("data.mdb")).unwrap().set_len(0).unwrap();
+    let told = miner.wait_for("error: ");
+    assert!(told.contains("cannot read the chain in") && told.contains("the disk failed"), "{told}");
+    assert!(told.contains(store.to_str().unwrap()), "{told}");
+    assert!(miner.wait_for("hint: ").contains("miner verify --repair"));
+    assert_eq!(miner.exit_code(), Some(3));
+}
+
 #[test]
 fn a_disk_that_cannot_be_written_is_a_sentence_with_an_exit_code_of_its_own() {
     let Some(scene) = Scene::new("read-only", 2_048) else { return };

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use common::failure::{Failure, USAGE};
+use common::failure::{Failure, USAGE, unreadable_hint};
+use common::files::Program;
 use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
-use common::process::hide_memory;
+use common::process::{hide_memory, meet_disk_signals};
 use common::settings::{Loaded, Note as Surprise, environment};
 use common::text::with_causes;
 use common::time::Timestamp;
@@ -37,6 +38,7 @@ const AGENT: &str = concat!("farthing-wallet/", env!("CARGO_PKG_VERSION"));
 
 fn main() -> ExitCode {
     hide_memory();
+    meet_disk_signals(unreadable_hint(Program::Wallet));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and the version: nothing of that was typed.

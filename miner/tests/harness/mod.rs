@@ -130,12 +130,17 @@ impl Miner {
 
     /// The next line of its log that holds this.
     pub fn wait_for(&mut self, text: &str) -> String {
+        self.wait_for_either(text, text)
+    }
+
+    /// The next line of its log that holds one of these.
+    pub fn wait_for_either(&mut self, text: &str, other: &str) -> String {
         let deadline = Instant::now() + AT_MOST;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if line.contains(text) || line.contains(other) {
                         return line;
                     }
                 }

@@ -89,6 +89,26 @@ fn keys_that_links_lead_to_on_a_read_only_disk_are_told_of_and_the_others_encryp
     }
 }
 
+/// The system ended both: the database's locks found no room (SIGBUS), and a file was to be larger than it may be
+/// (SIGXFSZ).
+#[test]
+fn a_first_sync_without_room_for_a_store_says_so() {
+    let network = Network::new();
+    let limited = network.home("limited").started_by(&["sh", "-c", "ulimit -f 8; exec \"$0\" \"$@\""]);
+    disk_failed(&limited.try_wallet(&["sync"]), "File too large");
+
+    let home = network.home("full");
+    fs::create_dir(&home.root).expect("there is room");
+    if !mount(&home.root, "size=64k") {
+        let _ = writeln!(std::io::stderr(), "skipped: a file system cannot be mounted here");
+        return;
+    }
+    let _mounted = Mounted(&home.root);
+    let mut ballast = fs::File::create(home.root.join("ballast")).expect("there is room");
+    while ballast.write_all(&[0; 4096]).is_ok() {}
+    disk_failed(&home.try_wallet(&["sync"]), "0 B of 64 KiB are free");
+}
+
 #[test]
 fn on_a_full_or_read_only_disk_commands_change_nothing_and_say_why() {
     let network = Network::new();

@@ -12,10 +12,12 @@ use heed::{Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
 use super::super::StoreError;
 use super::data_file::DataFile;
 use super::half_made;
+use super::lock_file;
 use super::pages::{self, Meta, PageError};
 use super::swap;
 use super::tables::{BODIES, OLD_TABLE_COUNT, TABLE_COUNT};
 use crate::files::{self, Space};
+use crate::process;
 
 /// LMDB's name for the file with the data; `lock.mdb` lies beside it.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -56,9 +58,13 @@ pub(super) struct WriteGuard<'e> {
 }
 
 /// Whether the directory holds a database of any kind. A file in which nothing is yet is none; where the system does
-/// not let anybody look, nothing can be said.
+/// not let anybody look, nothing can be said. What is no file is refused: to open a pipe may take for ever.
 pub(super) fn exists(directory: &Path) -> Result<bool, StoreError> {
-    match directory.join(DATA_FILE).metadata() {
+    let path = directory.join(DATA_FILE);
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            Err(failed("open", &path, io::Error::other("it is not a file")))
+        }
         Ok(metadata) => Ok(metadata.len() > 0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(failed("look for the chain in", directory, source)),
@@ -105,7 +111,9 @@ impl Environment {
     /// What LMDB would stumble over is found before it does ([`pages`]).
     pub(super) fn open(directory: &Path, map_bytes: usize, check: CheckPages) -> Result<Self, StoreError> {
         let turn = swap::turn(directory)?;
-        half_made::clear(directory)?;
+        if exists(directory)? {
+            half_made::clear(directory)?;
+        }
         let new = !exists(directory)?;
         if !new {
             metas(&mut open_data(directory)?, directory)?;
@@ -113,16 +121,17 @@ impl Environment {
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
         let tables = TABLE_COUNT + OLD_TABLE_COUNT;
         options.map_size(map_bytes).max_readers(MAX_READERS).max_dbs(tables as u32);
+        process::is_mapped(directory);
         let env = loop {
+            // The last handle of a moment ago is being dropped by another thread.
+            if let Some(closing) = heed::env_closing_event(directory) {
+                closing.wait();
+                continue;
+            }
+            lock_file::make_room(directory, MAX_READERS)?;
             // SAFETY: the map is sound as long as nobody but LMDB changes the files under it: the directory
             // is the store's own, its file system is local, and locking and syncing are left switched on.
             match unsafe { options.open(directory) } {
-                // The last handle of a moment ago is being dropped by another thread.
-                Err(heed::Error::EnvAlreadyOpened) => {
-                    if let Some(closing) = heed::env_closing_event(directory) {
-                        closing.wait();
-                    }
-                }
                 Err(heed::Error::Mdb(MdbError::Invalid | MdbError::VersionMismatch)) => {
                     return Err(StoreError::Foreign { path: directory.display().to_string() });
                 }

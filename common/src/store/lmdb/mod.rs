@@ -2,7 +2,7 @@
 //! in any number of processes.
 //!
 //! - `environment` opens the files, and grows the map that LMDB sees them through; `half_made` clears away what a
-//!   power cut left of a new one;
+//!   power cut left of a new one, `lock_file` makes room for LMDB's locks;
 //! - `tables` says which tables there are and what their keys and values look like, `values` packs the latter;
 //! - `index` finds blocks and transactions by their ids, `convert` takes over stores of older
 //!   formats;
@@ -19,8 +19,8 @@
 //! when the first of them is read or something is first written. What the index of blocks does not find is believed
 //! to be missing only if the entries beside it are what was put.
 //! That indexes, accounts and history are what the blocks come to is checked by replaying these
-//! ([`crate::chain::verify`]). What a disk does to pages
-//! while they are in use nobody can check: the system ends a program whose map it cannot read.
+//! ([`crate::chain::verify`]). A page that the disk cannot read while the map is in use ends the program, with a
+//! sentence ([`crate::process::meet_disk_signals`]).
 //!
 //! A write is durable when [`Store::write`] returns. A process that is killed at any moment leaves the
 //! state of the last write behind, and no lock.
@@ -44,6 +44,7 @@ mod environment;
 mod file_system;
 mod half_made;
 mod index;
+mod lock_file;
 mod pages;
 mod salvage;
 mod swap;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::environment::DATA_FILE;
+#[cfg(target_os = "linux")]
+use super::lock_file::LOCK_FILE;
 use crate::files::{self, FileLock, FilesError};
 
 /// Where the new store is made.
@@ -19,9 +21,6 @@ const NEW: &str = "repaired";
 const REPAIR_LOCK_FILE: &str = "repair.lock";
 /// Held by whoever opens a store, and whoever has to know that nobody does, for moments.
 const OPENING_LOCK_FILE: &str = "opening.lock";
-/// LMDB's lock file. Whoever has the database open has a lock on it.
-#[cfg(target_os = "linux")]
-const LOCK_FILE: &str = "lock.mdb";
 
 /// Why a store cannot be replaced. It is as it was, unless the sentence says otherwise.
 #[derive(Debug, thiserror::Error)]

@@ -155,6 +155,19 @@ fn a_file_that_is_no_database_is_foreign_and_stays_as_it_is() {
     }
 }
 
+/// A pipe was waited at for ever.
+#[test]
+fn a_directory_or_a_pipe_in_place_of_the_database_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("data.mdb");
+    fs::create_dir(&file).unwrap();
+    assert!(refusal(directory.path(), &rules()).to_string().ends_with("data.mdb: it is not a file"));
+    fs::remove_dir(&file).unwrap();
+    if Command::new("mkfifo").arg(&file).status().is_ok_and(|made| made.success()) {
+        assert!(refusal(directory.path(), &rules()).to_string().ends_with("data.mdb: it is not a file"));
+    }
+}
+
 #[test]
 fn a_database_of_another_program_is_foreign() {
     let one_table = |name: &'static str| {

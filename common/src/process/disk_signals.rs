@@ -1,0 +1,99 @@
+//! The two signals by which the system says that a disk failed, each of which would end a program without a word.
+
+use std::path::Path;
+
+/// Lets a program meet what a disk does as it meets other failures of it. To be called once, before a store is opened.
+///
+/// - A file that grows beyond what the system allows (`ulimit -f`, SIGXFSZ) is a write that fails.
+/// - A page of a mapped store that cannot be read, for the disk fails or the file was cut short (SIGBUS), ends the
+///   program with a sentence, this hint, and [`DISK`](crate::failure::DISK). Only on Linux; nothing is written then, and
+///   what is left is what kill -9 leaves.
+pub fn meet_disk_signals(hint: &'static str) {
+    #[cfg(target_os = "linux")]
+    linux::meet(hint);
+    #[cfg(not(target_os = "linux"))]
+    let _ = hint;
+}
+
+/// Names the directory of a store that is mapped from now on, for the sentence; of several, the last is named.
+pub(crate) fn is_mapped(directory: &Path) {
+    #[cfg(target_os = "linux")]
+    linux::is_mapped(directory);
+    #[cfg(not(target_os = "linux"))]
+    let _ = directory;
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::{self, IsTerminal};
+    use std::mem::MaybeUninit;
+    use std::path::Path;
+    use std::ptr;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    use crate::failure::DISK;
+    use crate::store::StoreError;
+    use crate::text::printable;
+
+    /// What a program says last. Nothing can be put together inside of a signal's handler, so that it is beforehand.
+    static LAST_WORDS: AtomicPtr<String> = AtomicPtr::new(ptr::null_mut());
+    static HINT: OnceLock<&str> = OnceLock::new();
+    /// What was done about SIGBUS before.
+    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+    pub(super) fn meet(hint: &'static str) {
+        if HINT.set(hint).is_err() {
+            return;
+        }
+        // SAFETY: to ignore a signal touches nothing of this program.
+        unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: all of an action may be zero. The handler has the shape that SA_SIGINFO asks for, and only does what
+        // `signal-safety(7)` allows; both actions live until the calls are over. What was there before is known only
+        // when the call succeeded.
+        unsafe {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
+            action.sa_sigaction = on_bus_error as *const () as libc::sighandler_t;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            libc::sigemptyset(&mut action.sa_mask);
+            if libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) == 0 {
+                let _ = BEFORE.set(before.assume_init());
+                libc::sigaction(libc::SIGBUS, &action, ptr::null_mut());
+            }
+        }
+    }
+
+    pub(super) fn is_mapped(directory: &Path) {
+        let Some(hint) = HINT.get() else { return };
+        let why = io::Error::other("the disk failed, or the file was cut short while it was in use");
+        let error = StoreError::Unreadable { path: directory.display().to_string(), source: why };
+        // Whatever shows how far something has come stands on the line of the cursor.
+        let line_start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+        let words = format!("{line_start}error: {}\nhint: {hint}\n", printable(&error.to_string()));
+        // Left as long as the program runs, for a handler may be reading it at any time. A program opens one store.
+        LAST_WORDS.store(Box::into_raw(Box::new(words)), Ordering::Release);
+    }
+
+    extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel gives a handler of this shape what it knows of the signal.
+        let of_a_file = unsafe { (*info).si_code } == libc::BUS_ADRERR;
+        // SAFETY: what is stored there is whole, and never freed.
+        let words = unsafe { LAST_WORDS.load(Ordering::Acquire).as_ref() };
+        match words {
+            // SAFETY: both are on the list of `signal-safety(7)`, and the words have this length. That nobody can read
+            // them is no reason to go on.
+            Some(words) if of_a_file => unsafe {
+                libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), words.len());
+                libc::_exit(DISK.into());
+            },
+            // Something else: it happens again as soon as this returns, to whoever was to meet it before.
+            _ => {
+                if let Some(before) = BEFORE.get() {
+                    // SAFETY: it is what the system gave.
+                    unsafe { libc::sigaction(libc::SIGBUS, before, ptr::null_mut()) };
+                }
+            }
+        }
+    }
+}
