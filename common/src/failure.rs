@@ -10,6 +10,7 @@ use crate::files::{self, FilesError, Program};
 use crate::key_store::{Became, KeyStoreError};
 use crate::net::{AddressError, BroadcastError};
 use crate::passphrase::PassphraseError;
+use crate::process::TooFewDescriptors;
 use crate::settings::SettingsError;
 use crate::store::StoreError;
 
@@ -44,6 +45,9 @@ pub enum Failure {
     /// The event loop.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// Too few files and sockets.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The sockets for broadcasts.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
@@ -94,6 +98,8 @@ pub enum Failure {
 pub enum Part {
     /// The database of blocks.
     Chain,
+    /// The same, where it is the disk that cannot read some of it.
+    UnreadableChain,
     /// A payment that waits in the outbox.
     Payment,
 }
@@ -101,7 +107,7 @@ pub enum Part {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Chain => "the chain",
+            Self::Chain | Self::UnreadableChain => "the chain",
             Self::Payment => "a payment",
         })
     }
@@ -117,6 +123,14 @@ impl Failure {
             Self::Keys(KeyStoreError::Unknown { .. }) => USAGE,
             _ => REFUSED,
         }
+    }
+
+    /// The same; the disk failed also if it kept something else from being read.
+    pub fn or_of_disk(mut self, also: bool) -> Self {
+        if let Self::Unsound { of_disk, .. } | Self::UnusableKeys { of_disk, .. } = &mut self {
+            *of_disk |= also;
+        }
+        self
     }
 
     fn is_of_disk(&self) -> bool {
@@ -197,9 +211,21 @@ impl Failure {
             },
             (
                 Self::Store(StoreError::Unreadable { .. })
-                | Self::Driver(DriverError::Store(StoreError::Unreadable { .. })),
+                | Self::Driver(DriverError::Store(StoreError::Unreadable { .. }))
+                | Self::Unsound { part: Part::UnreadableChain, .. },
                 program,
             ) => unreadable_hint(program),
+            (
+                Self::Store(StoreError::Gone { .. })
+                | Self::Driver(DriverError::Store(StoreError::Gone { .. })),
+                _,
+            ) => {
+                "put its folder back, or start again and fetch the chain from other miners; end the programs before you \
+                 move their files"
+            }
+            (Self::Settings(SettingsError::Unreadable { .. }), _) => {
+                "let this user read it, or name another file with --config or --network"
+            }
             (Self::Unsound { .. }, _) => {
                 "let it be read, or put it back from a backup; what you do not need any more can be removed"
             }
@@ -261,6 +287,15 @@ mod tests {
             assert!(hint.contains("standard output") && !hint.contains("--data-dir"), "{hint}");
             assert!(!hint.contains("intact") && !hint.contains("again"), "{hint}");
         }
+    }
+
+    #[test]
+    fn a_disk_that_kept_anything_from_being_read_has_its_exit_code_whatever_else_is_wrong() {
+        let damaged = Failure::Unsound { part: Part::Chain, place: "chain".into(), of_disk: false };
+        assert_eq!(damaged.exit_code(), REFUSED);
+        let both = damaged.or_of_disk(false).or_of_disk(true).or_of_disk(false);
+        assert_eq!(both.exit_code(), DISK);
+        assert!(both.hint(Program::Wallet).unwrap().starts_with("`wallet verify --repair`"));
     }
 
     /// A system that allows no sockets was taken for a disk that allows no files.

@@ -3,7 +3,9 @@
 mod disk_signals;
 
 pub(crate) use disk_signals::is_mapped;
-pub use disk_signals::meet_disk_signals;
+pub use disk_signals::{meet_disk_signals, say_when_the_map_fails};
+
+use crate::driver::limits::LEAST_DESCRIPTORS;
 
 /// For programs that are about to hold a secret: keeps this process out of core dumps, and from being looked into by
 /// other processes of the same user. What the system does not grant is no reason to fail: it is one protection of
@@ -33,11 +35,43 @@ pub fn most_descriptors() -> Option<usize> {
     None
 }
 
+/// The system lets this program open too few files and sockets.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the system allows {most} open files, and this program needs {LEAST_DESCRIPTORS}: say `ulimit -n {LEAST_DESCRIPTORS}`, \
+     or more"
+)]
+pub struct TooFewDescriptors {
+    most: usize,
+}
+
+/// Fails where this program cannot open as much as it may need. To be asked before anything is done: what is said later
+/// is said of whatever happens to miss one, and event loops panic.
+pub fn enough_descriptors() -> Result<(), TooFewDescriptors> {
+    enough(most_descriptors())
+}
+
+fn enough(descriptors: Option<usize>) -> Result<(), TooFewDescriptors> {
+    match descriptors {
+        Some(most) if most < LEAST_DESCRIPTORS => Err(TooFewDescriptors { most }),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
 
     use super::*;
+
+    #[test]
+    fn with_too_few_descriptors_nothing_is_begun() {
+        for descriptors in [None, Some(LEAST_DESCRIPTORS), Some(1_024)] {
+            enough(descriptors).unwrap();
+        }
+        let error = enough(Some(LEAST_DESCRIPTORS - 1)).unwrap_err().to_string();
+        assert!(error.starts_with("the system allows 31 open files, and this program needs 32: "), "{error}");
+    }
 
     #[test]
     fn hidden_memory_is_dumped_nowhere() {

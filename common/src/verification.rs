@@ -33,18 +33,24 @@ pub fn verify_chain(
     match verified {
         Ok(Some(verified)) => Ok(format!("The chain in {} is sound.\n{verified}\n", directory.display())),
         Ok(None) => Ok(format!("There is no chain in {} yet.\n", directory.display())),
-        Err(VerifyError::Damaged(damages)) => {
-            damages.iter().for_each(|damage| tell(&format!("damaged: {damage}")));
-            Err(Failure::Unsound { part: Part::Chain, place: directory.to_owned(), of_disk: false })
+        Err(VerifyError::Damaged(damages)) => Err(unsound(Part::Chain, &damages, directory, tell)),
+        Err(VerifyError::Unreadable(damages)) => {
+            Err(unsound(Part::UnreadableChain, &damages, directory, tell))
         }
         Err(VerifyError::Store(error)) => Err(error.into()),
     }
 }
 
+fn unsound(part: Part, damages: &[String], directory: &Path, tell: &mut Tell) -> Failure {
+    damages.iter().for_each(|damage| tell(&format!("damaged: {damage}")));
+    Failure::Unsound { part, place: directory.to_owned(), of_disk: part == Part::UnreadableChain }
+}
+
 /// Rebuilds the chain in a directory ([`chain::repair`]), which nobody may have open, and checks what came of it; says
-/// both. What concerns the addresses in `watched` is kept in the history.
+/// both. What concerns the addresses in `watched` is kept in the history. `part` is what was found to be damaged of it.
 pub fn repair_chain(
     program: Program,
+    part: Part,
     directory: &Path,
     rules: &Arc<Rules>,
     watched: &[Address],
@@ -71,8 +77,12 @@ pub fn repair_chain(
         Program::Miner => "What is missing comes from other miners.",
         Program::Wallet => "What is missing `wallet sync` fetches.",
     };
+    let disk = match part {
+        Part::UnreadableChain => "The disk fails: copy keys and payments to another, and go on there.\n",
+        _ => "",
+    };
     Ok(format!(
-        "Repaired: {} kept, up to height {}{left_out}. {rest}\n\
+        "Repaired: {} kept, up to height {}{left_out}. {rest}\n{disk}\
          The damaged database is now {}: delete it when you need the room.\n{sound}",
         count(repaired.blocks, "block"),
         repaired.tip.height,
@@ -87,6 +97,8 @@ mod tests {
     use super::*;
     use crate::chain::Chain;
     #[cfg(unix)]
+    use crate::failure::DISK;
+    #[cfg(unix)]
     use crate::store::lmdb::while_unreadable;
     use crate::testing::{Branch, Key, easy_rules};
 
@@ -94,7 +106,7 @@ mod tests {
     fn said(bytes: &[u8], rules: &Arc<Rules>, program: Program) -> String {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("data.mdb"), bytes).unwrap();
-        repair_chain(program, root.path(), rules, &[], &|| None, &mut |_| ()).unwrap()
+        repair_chain(program, Part::Chain, root.path(), rules, &[], &|| None, &mut |_| ()).unwrap()
     }
 
     /// Such a disk ended the check before it had looked, with the advice to make room and the word that all was intact.
@@ -114,10 +126,13 @@ mod tests {
             let mut tell = |what: &str| told.push(what.to_owned());
             let unsound = verify_chain(root.path(), &rules, &|| None, &mut tell).unwrap_err();
             // What makes `--repair` repair.
-            assert!(matches!(unsound, Failure::Unsound { part: Part::Chain, .. }), "{unsound}");
-            let repaired = repair_chain(Program::Miner, root.path(), &rules, &[], &|| None, &mut tell);
+            let Failure::Unsound { part, .. } = unsound else { panic!("{unsound}") };
+            assert_eq!(unsound.exit_code(), DISK);
+            assert!(unsound.hint(Program::Wallet).unwrap().contains("copy your keys"));
+            let repaired = repair_chain(Program::Miner, part, root.path(), &rules, &[], &|| None, &mut tell);
             let repaired = repaired.unwrap();
             assert!(repaired.starts_with("Repaired: 6 blocks kept, up to height 6"), "{repaired}");
+            assert!(repaired.contains("\nThe disk fails: copy keys and payments to another"), "{repaired}");
         });
         assert_eq!(told, ["damaged: the disk cannot read pages 0 to 1"]);
     }

@@ -16,6 +16,8 @@ pub enum MinerError {
     Failure(Failure),
     #[error("another miner is running on the network {network:?} in {}", directory.display())]
     AlreadyRunning { network: String, directory: PathBuf },
+    #[error("the store in {} is in use: end the miner, or the repair, that uses it first", directory.display())]
+    InUse { directory: PathBuf },
     #[error(transparent)]
     Networks(#[from] NetworksError),
     #[error("a defect of this program ended a thread that searches; what is stored is intact")]
@@ -50,7 +52,7 @@ impl MinerError {
                 Some("give a second miner a directory of its own with --data-dir".to_owned())
             }
             Self::Networks(error) => error.hint().map(str::to_owned),
-            Self::SearchPanicked => None,
+            Self::InUse { .. } | Self::SearchPanicked => None,
         }
     }
 }

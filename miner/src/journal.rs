@@ -20,6 +20,8 @@ use crate::words;
 /// Blocks found here that are remembered, to say so when a reorganisation takes them out: more than the
 /// deepest that is not an alarm.
 const REMEMBERED_BLOCKS: usize = 256;
+/// A clock that is wrong by more than this is worth advice.
+const MUCH_BEHIND_MS: u64 = 3_600_000;
 /// A wait for one's turn that is not worth a line: little more than the least time between blocks.
 const BRIEF_MS: u64 = 2_000;
 
@@ -357,12 +359,22 @@ impl Journal {
                 debug!("idle until {}", words::moment(until, now))
             }
             Idle::NoAuthority => info!("idle: this miner's key is not one of the network's authorities"),
-            Idle::ClockBehind { behind_ms } => info!(
-                "idle: the next block would be {} ahead of this machine's clock, and others take none more than \
-                 {} s ahead",
-                words::duration(Duration::from_millis(behind_ms)),
-                self.rules.max_ahead_seconds,
-            ),
+            Idle::ClockBehind { behind_ms } => {
+                let behind = words::duration(Duration::from_millis(behind_ms));
+                let most = self.rules.max_ahead_seconds;
+                // What a clock that is a little wrong explains, everybody sets right.
+                let advice = match behind_ms {
+                    0..=MUCH_BEHIND_MS => "",
+                    _ => {
+                        ". The newest blocks were made by a clock that was ahead, or this one is behind: set it right; \
+                         if it is, only time helps, or a network of another name"
+                    }
+                };
+                warn!(
+                    "idle: the next block would be {behind} ahead of this machine's clock, and others take none more \
+                     than {most} s ahead{advice}"
+                );
+            }
             Idle::ChainIsFull => info!("idle: the chain has reached the last height that there can be"),
         }
     }

@@ -6,6 +6,11 @@ use std::time::Duration;
 /// The longest that mining waits, at the start, for the chain that others claim to have: they may lie.
 pub const LONGEST_START: Duration = Duration::from_secs(30);
 
+/// Lines of the log that wait for whoever reads it; those that come then are left out, and counted.
+pub const MAX_WAITING_LINES: usize = 4_096;
+/// How long the end of the program waits for whoever reads its log.
+pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
 /// Networks that `miner networks` lists: a room has a few; a flood of invented ones finds no more room.
 pub const MAX_NETWORKS: usize = 64;
 /// Miners of one of them that are counted.
@@ -26,9 +31,14 @@ mod tests {
     #[test]
     fn the_tables_of_limits_have_every_constant_with_its_value() {
         let table = include_str!("../../LIMITS.md");
-        let seconds = |duration: Duration| format!("{} s", duration.as_secs());
+        let seconds = |duration: Duration| match duration.as_millis() % 1_000 {
+            0 => format!("{} s", duration.as_secs()),
+            _ => format!("{} ms", duration.as_millis()),
+        };
         let rows = [
             ("LONGEST_START", seconds(LONGEST_START)),
+            ("MAX_WAITING_LINES", format!("{},{:03}", MAX_WAITING_LINES / 1_000, MAX_WAITING_LINES % 1_000)),
+            ("LONGEST_WAIT", seconds(LONGEST_WAIT)),
             ("MAX_NETWORKS", MAX_NETWORKS.to_string()),
             ("MAX_MINERS", MAX_MINERS.to_string()),
             ("MAX_MINERS_PER_ADDRESS", MAX_MINERS_PER_ADDRESS.to_string()),

@@ -1,8 +1,15 @@
 //! The log: one line an event on standard error, with the time of day. Everything passes through
 //! [`printable`], so that nothing that a stranger sent can play with the terminal.
+//!
+//! Whoever reads the log may stop reading: a pager that shows its first page, a terminal after Ctrl-S. A thread of its
+//! own waits for him then, and the miner goes on; of what he misses he is told the number of lines.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
 
 use common::rate_limit::cut;
 use common::text::printable;
@@ -13,29 +20,106 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::limits::{LONGEST_WAIT, MAX_WAITING_LINES};
 use crate::words;
+
+/// What is on its way to standard error.
+enum Waiting {
+    Line(Vec<u8>),
+    /// Whoever waits is told when all before this is written.
+    End(SyncSender<()>),
+}
+
+static WAITING: OnceLock<SyncSender<Waiting>> = OnceLock::new();
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
 
 /// Sends what the program says from now on to standard error. Colours are for terminals, and only where the
 /// user has not asked for none (<https://no-color.org>).
 pub fn start(level: LevelFilter) {
+    let (sender, waiting) = sync_channel(MAX_WAITING_LINES);
+    // Where the system gives no thread, each line is written by whoever says it.
+    if thread::Builder::new().name("log".to_owned()).spawn(|| write(waiting)).is_ok() {
+        let _ = WAITING.set(sender);
+    }
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(|| Lines)
         // A log that cannot be written, on a disk that is full, is no reason to stop: this would say so on the
         // same stream, and panic when that fails too.
         .log_internal_errors(false)
-        .event_format(Lines { colours })
+        .event_format(Look { colours })
         .init();
 }
 
+/// Writes a line to standard error, after all that was said before. That nobody can read it is no reason to fail.
+pub fn say(line: &str) {
+    let _ = Lines.write_all(format!("{line}\n").as_bytes());
+}
+
+/// Waits until all is written that was said, but for a reader who does not read.
+pub fn end() {
+    let (done, written) = sync_channel(1);
+    let Some(waiting) = WAITING.get() else { return };
+    if waiting.try_send(Waiting::End(done)).is_ok() {
+        let _ = written.recv_timeout(LONGEST_WAIT);
+    }
+}
+
+/// Takes whole lines, as events are formatted.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match WAITING.get() {
+            None => io::stderr().write_all(line)?,
+            Some(waiting) if waiting.try_send(Waiting::Line(line.to_vec())).is_err() => {
+                LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+            }
+            Some(_) => {}
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what waits, for as long as the program runs.
+fn write(waiting: Receiver<Waiting>) {
+    let put = |line: &[u8]| {
+        // A disk that is full, or a reader who is gone, is no reason to stop.
+        let _ = io::stderr().write_all(line);
+    };
+    loop {
+        let next = match waiting.try_recv() {
+            Err(TryRecvError::Empty) => {
+                let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
+                if left_out > 0 {
+                    let time = words::time_of_day_now();
+                    put(format!("{time} {left_out} lines are left out: nobody read them in time\n")
+                        .as_bytes());
+                }
+                waiting.recv().ok()
+            }
+            next => next.ok(),
+        };
+        match next {
+            None => return,
+            Some(Waiting::Line(line)) => put(&line),
+            Some(Waiting::End(done)) => drop(done.send(())),
+        }
+    }
+}
+
 /// How a line looks: `12:34:56 message`, with `warning: ` or `error: ` where it is one.
-struct Lines {
+struct Look {
     colours: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for Look
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

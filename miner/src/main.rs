@@ -11,7 +11,7 @@ use clap::error::{ContextKind, ErrorKind};
 use common::failure::{Failure, USAGE, unreadable_hint};
 use common::files::Program;
 use common::passphrase::Passphrases;
-use common::process::meet_disk_signals;
+use common::process::{enough_descriptors, meet_disk_signals};
 use common::settings::{Loaded, environment, rules_to_toml};
 use common::text::{printable, printable_lines, with_causes};
 
@@ -48,7 +48,8 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match answer(cli) {
+    let outcome = answer(cli);
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("error: {}", with_causes(&error)));
@@ -57,10 +58,13 @@ fn main() -> ExitCode {
             }
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    log::end();
+    code
 }
 
 fn answer(cli: Cli) -> Result<(), MinerError> {
+    enough_descriptors()?;
     let (flags, passphrase_file, command) = cli.into_parts();
     let parameters = flags.load(environment())?;
     match command {
@@ -97,5 +101,5 @@ fn print(text: &str) -> Result<(), MinerError> {
 
 /// Prints a line to standard error. That nobody can read it is no reason to fail.
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", printable(line));
+    log::say(&printable(line));
 }

@@ -20,18 +20,21 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
     hide_memory();
     let (keys, unusable_keys) = KeyStore::new(settings.data_dir.keys()).check()?;
     unusable_keys.iter().for_each(|reason| complain(&format!("unusable: {reason}")));
+    let of_disk = unusable_keys.iter().any(KeyStoreError::is_of_disk);
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);
     let told = match verify_chain(&directory, &rules, &terminal, &mut complain) {
-        Err(Failure::Unsound { .. }) if repair => {
+        Err(Failure::Unsound { part, .. }) if repair => {
             // No other miner works on it meanwhile.
-            let _lock = run::lock(&directory, &rules.name)?;
-            repair_chain(Program::Miner, &directory, &rules, &[], &terminal, &mut complain)?
+            let _lock = run::lock(&directory, &rules.name).map_err(|error| match error {
+                MinerError::AlreadyRunning { directory, .. } => MinerError::InUse { directory },
+                error => error,
+            })?;
+            repair_chain(Program::Miner, part, &directory, &rules, &[], &terminal, &mut complain)?
         }
-        told => told?,
+        told => told.map_err(|error| error.or_of_disk(of_disk))?,
     };
     if !unusable_keys.is_empty() {
         told.lines().for_each(complain);
-        let of_disk = unusable_keys.iter().any(KeyStoreError::is_of_disk);
         return Err(Failure::UnusableKeys { place: settings.data_dir.keys(), of_disk }.into());
     }
     Ok(format!("{told}Keys       sound: {keys}, in {}", settings.data_dir.keys().display()))

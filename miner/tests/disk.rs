@@ -31,6 +31,20 @@ fn busy(name: &str) -> Rules {
     }
 }
 
+/// Waits until a store has so many blocks.
+fn reach(store: &Path, rules: &Rules, blocks: u64) {
+    let deadline = std::time::Instant::now() + harness::AT_MOST;
+    let height = || {
+        let store = LmdbStore::open_existing(store, rules).unwrap()?;
+        let tip = store.read(|reader| reader.tip());
+        Some(tip.unwrap().height.get())
+    };
+    while height().is_none_or(|height| height < blocks) {
+        assert!(std::time::Instant::now() < deadline, "it does not mine");
+        std::thread::yield_now();
+    }
+}
+
 /// A file system in memory, of so many KiB. Dropping it unmounts it.
 struct Disk {
     place: tempfile::TempDir,
@@ -181,6 +195,36 @@ fn a_store_that_cannot_be_read_any_more_while_it_is_used_ends_the_miner_with_a_s
     assert!(told.contains(store.to_str().unwrap()), "{told}");
     assert!(miner.wait_for("hint: ").contains("miner verify --repair"));
     assert_eq!(miner.exit_code(), Some(3));
+    // The same signal from somebody else ends it as it ends any program.
+    let mut miner = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    miner.wait_for("listening: ");
+    miner.signal("BUS");
+    assert_eq!(miner.exit_code(), None);
+}
+
+/// It mined on, and announced what nobody would find on the disk.
+#[test]
+fn a_store_that_is_taken_away_while_it_is_used_ends_the_miner_with_a_sentence() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let (rules, network) = (busy("away"), directory.path().join("network.toml"));
+    fs::write(&network, rules_to_toml(&rules)).unwrap();
+    let data = DataDirectory::new(directory.path());
+    let file = data.program(Program::Miner, &rules.name, &rules.network_id()).join("data.mdb");
+    let take_away = |file: &Path| fs::rename(file, file.with_extension("away")).unwrap();
+    let replace = |file: &Path| {
+        fs::copy(file.with_extension("away"), file.with_extension("copy")).unwrap();
+        fs::rename(file.with_extension("copy"), file).unwrap();
+    };
+    let acts: [&dyn Fn(&Path); 2] = [&take_away, &replace];
+    for act in acts {
+        let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
+        miner.wait_for("found block");
+        act(&file);
+        let told = miner.wait_for("error: ");
+        assert!(told.contains("was removed or replaced while it was in use"), "{told}");
+        assert!(miner.wait_for("hint: ").contains("start again"));
+        assert_eq!(miner.exit_code(), Some(3));
+    }
 }
 
 #[test]
@@ -199,6 +243,22 @@ fn a_disk_that_cannot_be_written_is_a_sentence_with_an_exit_code_of_its_own() {
     scene.start(&[]).wait_for("found block");
 }
 
+/// A pager that showed its first page, or Ctrl-S in a terminal, stopped everything, and then only kill -9 helped.
+#[test]
+fn a_log_that_nobody_reads_on_stops_neither_mining_nor_the_end_of_it() {
+    let (directory, ports) = (tempfile::tempdir().unwrap(), Ports::free());
+    let (rules, network) = (busy("stalled"), directory.path().join("network.toml"));
+    fs::write(&network, rules_to_toml(&rules)).unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    std::thread::spawn(move || while filler.write_all(&[b'\n'; 4096]).is_ok() {});
+    let mut miner = Miner::start_with_log(directory.path(), &network, &ports, writer.into());
+    let data = DataDirectory::new(directory.path());
+    reach(&data.program(Program::Miner, &rules.name, &rules.network_id()), &rules, 50);
+    miner.signal("TERM");
+    assert_eq!(miner.exit_code(), Some(0));
+}
+
 /// What was said on a full disk by a library, about the log that could not be written, was a panic.
 #[test]
 fn a_log_that_cannot_be_written_does_not_end_mining() {
@@ -209,16 +269,7 @@ fn a_log_that_cannot_be_written_does_not_end_mining() {
     let mut miner = Miner::start_with_log(directory.path(), &network, &ports, full.into());
     let data = DataDirectory::new(directory.path());
     let store = data.program(Program::Miner, &rules.name, &rules.network_id());
-    let deadline = std::time::Instant::now() + harness::AT_MOST;
-    let height = || {
-        let store = LmdbStore::open_existing(&store, &rules).unwrap()?;
-        let tip = store.read(|reader| reader.tip());
-        Some(tip.unwrap().height.get())
-    };
-    while height().is_none_or(|height| height < 3) {
-        assert!(std::time::Instant::now() < deadline, "it does not mine");
-        std::thread::yield_now();
-    }
+    reach(&store, &rules, 3);
     miner.signal("TERM");
     assert_eq!(miner.exit_code(), Some(0));
 }

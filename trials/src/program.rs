@@ -201,6 +201,15 @@ impl<'n> Home<'n> {
         self.start_with_stdout(&program(name), arguments, Some(writer.into()))
     }
 
+    /// Starts `wallet`, its results going into a pipe that is full, from which nobody reads as long as the other end
+    /// lives.
+    pub fn start_stalled(&self, arguments: &[&str]) -> (Running, io::PipeReader) {
+        let (reader, writer) = io::pipe().expect("there are pipes");
+        let mut filler = writer.try_clone().expect("there is a number for it");
+        std::thread::spawn(move || while filler.write_all(&[b'\n'; 4096]).is_ok() {});
+        (self.start_with_stdout(&program("wallet"), arguments, Some(writer.into())), reader)
+    }
+
     /// Starts `wallet`, its results going where there is no room.
     pub fn start_without_room(&self, arguments: &[&str]) -> Running {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there is such a device");

@@ -255,7 +255,8 @@ impl WalletError {
                  and --peer HOST:PORT reaches a miner that no broadcast does",
             ),
             Self::NoChainGiven { .. } => Some(
-                "see that a firewall lets the miners' block servers be reached; --peer HOST:PORT names one",
+                "see that this machine's clock is right, and that a firewall lets the miners' block servers be reached; --peer \
+                 HOST:PORT names one",
             ),
             Self::Interrupted => {
                 Some("what was fetched is kept, and pending payments are sent again by `wallet sync`")

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use clap::Parser;
 use common::failure::{Failure, USAGE, unreadable_hint};
 use common::files::Program;
+use common::hash::TransactionId;
 use common::key_store::KeyStore;
 use common::passphrase::Passphrases;
-use common::process::{hide_memory, meet_disk_signals};
+use common::process::{enough_descriptors, hide_memory, meet_disk_signals, say_when_the_map_fails};
 use common::settings::{Loaded, Note as Surprise, environment};
+use common::store::StoreError;
 use common::text::with_causes;
 use common::time::Timestamp;
 use tracing::level_filters::LevelFilter;
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), WalletError> {
+    enough_descriptors()?;
     let parameters = cli.flags.load(environment())?;
     let Loaded { settings, rules, .. } = &parameters;
     let quiet = settings.log < LevelFilter::INFO;
@@ -118,6 +121,7 @@ fn run(cli: Cli) -> Result<(), WalletError> {
             let sent = commands::send::send(&wallet, &request, &mut notes)?;
             let id = sent.id;
             // Before it is announced: that takes seconds, in which this program may be killed.
+            remember_when_the_map_fails(&parameters, id);
             let printed = print(&id.to_string());
             announce::announce(settings, &wallet.network, sent.transaction, &mut notes);
             let waited = printed.and_then(|()| match wait {
@@ -135,6 +139,14 @@ fn run(cli: Cli) -> Result<(), WalletError> {
         }
     };
     print(&result)
+}
+
+/// A payment is made. That the disk fails to read the chain from now on must not look like a refusal either, and where
+/// the chain is mapped no error comes by here.
+fn remember_when_the_map_fails(Loaded { settings, rules, .. }: &Loaded, id: TransactionId) {
+    let directory = settings.data_dir.program(Program::Wallet, &rules.name, &rules.network_id());
+    let error = WalletError::from(StoreError::failed_under_the_map(&directory)).when_made(id);
+    say_when_the_map_fails(&error, error.hint().unwrap_or_default());
 }
 
 /// Tells of what may surprise those who join the network, or pay on it.

@@ -39,6 +39,9 @@ pub enum VerifyError {
     /// It is damaged; a sentence about each damage that was found.
     #[error("the store is damaged: {}", .0.join("; "))]
     Damaged(Vec<String>),
+    /// The disk cannot read some of it; a sentence about each part of it.
+    #[error("the store cannot be read: {}", .0.join("; "))]
+    Unreadable(Vec<String>),
     /// It cannot be looked at.
     #[error(transparent)]
     Store(StoreError),
@@ -57,7 +60,7 @@ impl From<StoreError> for VerifyError {
             // In a directory that is named after a network, nothing else belongs.
             StoreError::Foreign { .. } | StoreError::OtherNetwork { .. } => Self::damaged(&error),
             // What the disk cannot read is gone: the rest can be saved.
-            StoreError::Unreadable { .. } => Self::damaged(&error),
+            StoreError::Unreadable { .. } => Self::Unreadable(vec![error.to_string()]),
             error => Self::Store(error),
         }
     }
@@ -84,7 +87,7 @@ pub fn verify(
 ) -> Result<Option<Verified>, VerifyError> {
     let unreadable = LmdbStore::unreadable_pages(directory)?;
     if !unreadable.is_empty() {
-        return Err(VerifyError::Damaged(sentences(&unreadable)));
+        return Err(VerifyError::Unreadable(sentences(&unreadable)));
     }
     let Some(store) = LmdbStore::open_checked(directory, rules)? else { return Ok(None) };
     let bytes = store.size_on_disk()?;

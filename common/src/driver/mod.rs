@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use crate::chain::ChainError;
+use crate::failure::REFUSED;
 use crate::hash::NetworkId;
 use crate::net::{
     AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
@@ -54,14 +55,6 @@ pub enum DriverError {
     /// The system refuses threads or signals.
     #[error("the system refused to start the event loop: {0}")]
     System(#[from] io::Error),
-    /// The system lets this program open too few files and sockets.
-    #[error(
-        "the system allows {most} open files, and a node needs {LEAST_DESCRIPTORS}: raise it with `ulimit -n`"
-    )]
-    Descriptors {
-        /// How many it allows.
-        most: usize,
-    },
     /// A broadcast address is not allowed.
     #[error(transparent)]
     Address(#[from] AddressError),
@@ -180,7 +173,6 @@ pub struct Driver {
 impl Driver {
     /// Opens the sockets, and listens for Ctrl-C and SIGTERM from now on.
     pub fn open(sockets: Sockets) -> Result<Self, DriverError> {
-        enough_descriptors(most_descriptors())?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(SOCKET_THREADS)
             .thread_name("sockets")
@@ -315,14 +307,6 @@ fn why_to_end(event: Event) -> Option<DriverError> {
 fn most_callers(wanted: usize, descriptors: Option<usize>) -> usize {
     let most = descriptors.map_or(usize::MAX, |most| most.saturating_sub(OWN_DESCRIPTORS));
     wanted.min(most).max(1)
-}
-
-/// Beforehand, for what is said later is said of whatever happens to miss one, and of the event loop by a panic.
-fn enough_descriptors(descriptors: Option<usize>) -> Result<(), DriverError> {
-    match descriptors {
-        Some(most) if most < LEAST_DESCRIPTORS => Err(DriverError::Descriptors { most }),
-        _ => Ok(()),
-    }
 }
 
 fn now(started: Instant) -> Now {
@@ -499,6 +483,8 @@ fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
             tokio::spawn(async move {
                 signal.recv().await;
                 let _ = stop.send(true);
+                let _ = tokio::time::timeout(LONGEST_END, signal.recv()).await;
+                std::process::exit(REFUSED.into());
             });
         }
     }

@@ -115,19 +115,6 @@ fn callers_leave_descriptors_for_all_else() {
     assert_eq!(most_callers(256, Some(10)), 1);
 }
 
-/// The event loop panicked.
-#[test]
-fn with_too_few_descriptors_nothing_is_opened() {
-    for enough in [None, Some(LEAST_DESCRIPTORS), Some(1_024)] {
-        enough_descriptors(enough).unwrap();
-    }
-    let error = enough_descriptors(Some(LEAST_DESCRIPTORS - 1)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the system allows 31 open files, and a node needs 32: raise it with `ulimit -n`"
-    );
-}
-
 #[tokio::test]
 async fn a_flood_of_statuses_takes_neither_room_nor_turns_from_payments() {
     let (statuses_to, statuses) = mpsc::channel(MAX_HEARD_STATUSES);

@@ -11,6 +11,12 @@ use super::FilesError;
 /// the power fails before the directories on the way to it are.
 pub fn create_directory(path: &Path) -> Result<(), FilesError> {
     let failed = FilesError::io("create the directory", path);
+    // A file on the way to it, a name that is too long: whatever is neither there nor missing.
+    if let Err(error) = path.symlink_metadata()
+        && !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    {
+        return Err(failed(error));
+    }
     let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| is_missing(ancestor)).collect();
     // Whoever made the last of those that exist may have been killed before it was flushed.
     let existing = path.ancestors().nth(missing.len());
@@ -29,10 +35,12 @@ pub fn create_directory(path: &Path) -> Result<(), FilesError> {
         }
         flush_directory_of(directory)?;
     }
-    if !path.is_dir() {
-        return Err(failed(io::ErrorKind::NotADirectory.into()));
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(failed(io::ErrorKind::NotADirectory.into())),
+        // It, or one on the way to it, may be another user's.
+        Err(error) => Err(failed(error)),
     }
-    Ok(())
 }
 
 /// Whether there is nothing of this name, not even a link that leads nowhere. The empty path is the directory that
@@ -146,9 +154,10 @@ mod tests {
         create_directory(Path::new("")).unwrap_err();
         let file = directory.join("file");
         create_new(&file, b"1").unwrap();
-        for path in [file.clone(), file.join("d")] {
+        for path in [file.clone(), file.join("d"), directory.join("long".repeat(100))] {
             let error = create_directory(&path).unwrap_err();
-            assert!(error.to_string().contains("file") && !error.is_of_disk(), "{error}");
+            let what = format!("cannot create the directory {}: ", path.display());
+            assert!(error.to_string().starts_with(&what) && !error.is_of_disk(), "{error}");
         }
     }
 }

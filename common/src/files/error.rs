@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::space::{Space, size};
+use super::space::{Space, is_full_of_files, size};
 
 /// Why something on the disk cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,9 @@ pub fn is_of_disk(error: &io::Error) -> bool {
 /// What the system said of a path; if it wanted for room, with how much there is.
 pub fn reason(path: &Path, error: &io::Error) -> String {
     use io::ErrorKind::*;
+    if error.kind() == StorageFull && is_full_of_files(path) {
+        return format!("{error}; the file system takes no more files, of any size");
+    }
     let room = matches!(error.kind(), StorageFull | QuotaExceeded).then(|| Space::of(path)).flatten();
     match room {
         Some(Space { free, total }) => format!("{error}; {} of {} are free", size(free), size(total)),

@@ -29,6 +29,22 @@ impl Space {
     }
 }
 
+/// Whether the file system where this path is, or would be, has room for no more files, whatever their size.
+pub(super) fn is_full_of_files(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        let status = existing.and_then(|existing| rustix::fs::statvfs(existing).ok());
+        // Where they are not counted there are none.
+        status.is_some_and(|status| status.f_files > 0 && status.f_favail == 0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 /// A number of bytes for people: `12 KiB`, `3.4 GiB`.
 pub fn size(bytes: u64) -> String {
     let mut amount = bytes as f64;

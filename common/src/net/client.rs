@@ -44,11 +44,11 @@ impl Default for ClientDeadlines {
 pub enum ConnectError {
     #[error("{peer:?} is no HOST:PORT that can be found")]
     NotFound { peer: String, source: io::Error },
-    #[error("{peer:?} was not found within {within:?}")]
+    #[error("{peer:?} was not found within {:.1} s", within.as_secs_f32())]
     NotFoundInTime { peer: String, within: Duration },
     #[error("nothing answers at {address}")]
     Unreachable { address: SocketAddr, source: io::Error },
-    #[error("{address} did not say hello within {within:?}")]
+    #[error("{address} did not say hello within {:.1} s", within.as_secs_f32())]
     NoHello { address: SocketAddr, within: Duration },
     #[error("the hello of {address} does not decode")]
     MalformedHello { address: SocketAddr, source: DecodeError },

@@ -32,7 +32,7 @@ pub enum CloseReason {
     TooManyOfOneAddress { address: IpAddr, most: usize },
     #[error("it gave way to others")]
     GaveWay,
-    #[error("the caller did not say hello within {within:?}")]
+    #[error("the caller did not say hello within {:.1} s", within.as_secs_f32())]
     NoHello { within: Duration },
     #[error("the caller's hello does not decode")]
     MalformedHello(#[source] DecodeError),
@@ -40,7 +40,7 @@ pub enum CloseReason {
     Hello(#[from] HelloError),
     #[error("a request does not decode")]
     MalformedRequest(#[source] DecodeError),
-    #[error("no answer was found within {within:?}")]
+    #[error("no answer was found within {:.1} s", within.as_secs_f32())]
     NoAnswer { within: Duration },
     #[error("making an answer panicked")]
     AnswerPanicked,

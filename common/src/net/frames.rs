@@ -20,9 +20,9 @@ pub enum TransferError {
     TooLong { got: usize, most: usize },
     #[error("no frame began in time")]
     Idle,
-    #[error("a frame that had begun was not whole within {within:?}")]
+    #[error("a frame that had begun was not whole within {:.1} s", within.as_secs_f32())]
     SlowSender { within: Duration },
-    #[error("the other side did not read what was sent to it within {within:?}")]
+    #[error("the other side did not read what was sent to it within {:.1} s", within.as_secs_f32())]
     SlowReader { within: Duration },
     #[error("the connection broke")]
     Broken(#[from] io::Error),

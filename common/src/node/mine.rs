@@ -61,6 +61,11 @@ impl<S: Store> Node<S> {
             return Ok(());
         }
         let built = self.chain.store().read(|reader| {
+            if reader.tip()?.id != self.tip.id {
+                let what =
+                    "its newest block is not the one that was written last: another program changed it";
+                return Err(StoreError::damaged(what));
+            }
             template::build(reader, self.chain.rules(), pool, miner, &self.config.reward_data, self.now.wall)
         })?;
         let changes_in = built.as_ref().err().and_then(|idle| idle.until());

@@ -1,12 +1,14 @@
 //! What a block server answers from the chain alone: a function of a store's snapshot and the request, so
 //! that blocks are served without the node being asked.
 
+use std::borrow::Cow;
+
 use crate::block::EncodedBody;
 use crate::chain::{MAX_HEADERS, MAX_LOCATOR, headers_after};
 use crate::hash::{BlockId, TransactionId};
 use crate::merkle;
 use crate::rules::Rules;
-use crate::store::{Read, StoreError};
+use crate::store::{BlockRecord, Read, StoreError};
 use crate::wire::{
     CompactBlock, MAX_BLOCK_IDS, MAX_TRANSACTION_IDS, Proof, Request, Response, append_block_frame,
     encode_frame,
@@ -73,15 +75,24 @@ pub fn answer(reader: &dyn Read, rules: &Rules, request: &Request) -> Result<Opt
 
 /// Appends the encoded frame with this block, or that says that it is not here.
 pub fn block(reader: &dyn Read, id: &BlockId, to: &mut Vec<u8>) -> Result<(), StoreError> {
-    match (reader.record(id)?, reader.encoded_body(id)?) {
-        (Some(record), Some(body)) => append_block_frame(&record.header, &body, to),
-        _ => to.extend(encode_frame(&Response::NotFound(*id.as_bytes()))),
+    match whole(reader, id)? {
+        Some((record, body)) => append_block_frame(&record.header, &body, to),
+        None => to.extend(encode_frame(&Response::NotFound(*id.as_bytes()))),
     }
     Ok(())
 }
 
+/// What is kept of a block, and its encoded body.
+type Whole<'r> = (BlockRecord, Cow<'r, [u8]>);
+
+/// A block with its body. To make sure that one is not here is dear, and done once.
+fn whole<'r>(reader: &'r dyn Read, id: &BlockId) -> Result<Option<Whole<'r>>, StoreError> {
+    let Some(record) = reader.record(id)? else { return Ok(None) };
+    Ok(reader.encoded_body(id)?.map(|body| (record, body)))
+}
+
 fn compact(reader: &dyn Read, id: &BlockId) -> Result<Response, StoreError> {
-    let (Some(record), Some(body)) = (reader.record(id)?, reader.encoded_body(id)?) else {
+    let Some((record, body)) = whole(reader, id)? else {
         return Ok(Response::NotFound(*id.as_bytes()));
     };
     let body = EncodedBody::decode(body.into_owned())?;

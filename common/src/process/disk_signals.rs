@@ -1,6 +1,12 @@
 //! The two signals by which the system says that a disk failed, each of which would end a program without a word.
 
+use std::error::Error;
 use std::path::Path;
+
+#[cfg(doc)]
+use crate::store::StoreError;
+#[cfg(target_os = "linux")]
+use crate::text::with_causes;
 
 /// Lets a program meet what a disk does as it meets other failures of it. To be called once, before a store is opened.
 ///
@@ -15,7 +21,16 @@ pub fn meet_disk_signals(hint: &'static str) {
     let _ = hint;
 }
 
-/// Names the directory of a store that is mapped from now on, for the sentence; of several, the last is named.
+/// From now on this is said where a page cannot be read, once [`meet_disk_signals`] was called. Opening a store sets
+/// both: the sentence of [`StoreError::failed_under_the_map`], and the hint that was given then.
+pub fn say_when_the_map_fails(error: &dyn Error, hint: &str) {
+    #[cfg(target_os = "linux")]
+    linux::say(&with_causes(error), hint);
+    #[cfg(not(target_os = "linux"))]
+    let _ = (error, hint);
+}
+
+/// A store in this directory is mapped from now on.
 pub(crate) fn is_mapped(directory: &Path) {
     #[cfg(target_os = "linux")]
     linux::is_mapped(directory);
@@ -25,7 +40,7 @@ pub(crate) fn is_mapped(directory: &Path) {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::io::{self, IsTerminal};
+    use std::io::{self, IsTerminal as _};
     use std::mem::MaybeUninit;
     use std::path::Path;
     use std::ptr;
@@ -39,8 +54,6 @@ mod linux {
     /// What a program says last. Nothing can be put together inside of a signal's handler, so that it is beforehand.
     static LAST_WORDS: AtomicPtr<String> = AtomicPtr::new(ptr::null_mut());
     static HINT: OnceLock<&str> = OnceLock::new();
-    /// What was done about SIGBUS before.
-    static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
     pub(super) fn meet(hint: &'static str) {
         if HINT.set(hint).is_err() {
@@ -48,30 +61,28 @@ mod linux {
         }
         // SAFETY: to ignore a signal touches nothing of this program.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: all of an action may be zero. The handler has the shape that SA_SIGINFO asks for, and only does what
-        // `signal-safety(7)` allows; both actions live until the calls are over. What was there before is known only
-        // when the call succeeded.
+        // `signal-safety(7)` allows; the action lives until the call is over.
         unsafe {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
             action.sa_sigaction = on_bus_error as *const () as libc::sighandler_t;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
             libc::sigemptyset(&mut action.sa_mask);
-            if libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) == 0 {
-                let _ = BEFORE.set(before.assume_init());
-                libc::sigaction(libc::SIGBUS, &action, ptr::null_mut());
-            }
+            libc::sigaction(libc::SIGBUS, &action, ptr::null_mut());
         }
     }
 
     pub(super) fn is_mapped(directory: &Path) {
-        let Some(hint) = HINT.get() else { return };
-        let why = io::Error::other("the disk failed, or the file was cut short while it was in use");
-        let error = StoreError::Unreadable { path: directory.display().to_string(), source: why };
+        if let Some(hint) = HINT.get() {
+            say(&StoreError::failed_under_the_map(directory).to_string(), hint);
+        }
+    }
+
+    pub(super) fn say(sentence: &str, hint: &str) {
         // Whatever shows how far something has come stands on the line of the cursor.
         let line_start = if io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
-        let words = format!("{line_start}error: {}\nhint: {hint}\n", printable(&error.to_string()));
-        // Left as long as the program runs, for a handler may be reading it at any time. A program opens one store.
+        let words = format!("{line_start}error: {}\nhint: {hint}\n", printable(sentence));
+        // Left as long as the program runs, for a handler may be reading it at any time; a program says so twice.
         LAST_WORDS.store(Box::into_raw(Box::new(words)), Ordering::Release);
     }
 
@@ -87,13 +98,12 @@ mod linux {
                 libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), words.len());
                 libc::_exit(DISK.into());
             },
-            // Something else: it happens again as soon as this returns, to whoever was to meet it before.
-            _ => {
-                if let Some(before) = BEFORE.get() {
-                    // SAFETY: it is what the system gave.
-                    unsafe { libc::sigaction(libc::SIGBUS, before, ptr::null_mut()) };
-                }
-            }
+            // Something else, or somebody sent it: the program ends by it when this returns, as it would without this.
+            // SAFETY: both are on the same list.
+            _ => unsafe {
+                libc::signal(libc::SIGBUS, libc::SIG_DFL);
+                libc::raise(libc::SIGBUS);
+            },
         }
     }
 }

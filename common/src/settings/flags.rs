@@ -222,10 +222,16 @@ impl CommonFlags {
 }
 
 /// Takes away names that were written before the network was chosen: they were meant for another. A payment would go
-/// there without a word.
+/// there without a word. Whoever chooses again what was chosen already changes nothing.
 fn keep_name_of_network(own: &mut [Layer]) {
-    let chosen_in = own.iter().rposition(|layer| layer.has("network")).unwrap_or(0);
-    own[..chosen_in].iter_mut().for_each(|layer| layer.forget("name"));
+    let mut chosen = None;
+    for number in 0..own.len() {
+        let network = own[number].text("network");
+        if network.is_some() && network != chosen {
+            own[..number].iter_mut().for_each(|layer| layer.forget("name"));
+            chosen = network;
+        }
+    }
 }
 
 fn notes(

@@ -108,6 +108,11 @@ impl Layer {
         self.values.contains_key(key)
     }
 
+    /// What it says of this parameter, as text.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.values.get(key).and_then(|value| value.clone().into_string().ok())
+    }
+
     /// As if it said nothing of this parameter.
     pub(super) fn forget(&mut self, key: &str) {
         self.values.remove(key);

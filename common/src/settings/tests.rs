@@ -471,6 +471,11 @@ fn a_name_in_the_users_file_does_not_turn_a_joined_network_into_another() {
             }
         }
     }
+    // Nor does it matter that the network is chosen twice.
+    let beside = User::new().file("network = 'classic'\nname = 'class-7b'").flags(&["--network", "classic"]);
+    assert_eq!(beside.load().rules.name, "class-7b");
+    let other = User::new().file("network = 'default'\nname = 'class-7b'").flags(&["--network", "classic"]);
+    assert_eq!(other.load().rules.name, "classic");
     // Where no network is chosen the name is that of the rules in force, as it was written for.
     assert_eq!(user().load().rules.name, "class-7b");
     assert_eq!(user().flags(&["--network", "classic"]).load().rules.name, "classic");

@@ -96,6 +96,12 @@ pub enum StoreError {
         /// Which kind.
         kind: &'static str,
     },
+    /// Its file has no name any more, so that whatever is written to it is lost.
+    #[error("the store in {path} was removed or replaced while it was in use")]
+    Gone {
+        /// Where it was.
+        path: String,
+    },
     /// What was read is not what was written.
     #[error("the store is damaged: {what}")]
     Damaged {
@@ -104,23 +110,37 @@ pub enum StoreError {
     },
 }
 
+/// The numbers on Unix for too many files that the system, or one program, has open: ENFILE and EMFILE.
+const TOO_MANY_FILES: [i32; 2] = [23, 24];
+
 impl StoreError {
     /// Whether the disk failed, and not what is on it.
     pub fn is_of_disk(&self) -> bool {
         match self {
             Self::Io { source, .. } => crate::files::is_of_disk(source),
-            Self::Unreadable { .. } => true,
+            Self::Unreadable { .. } | Self::Gone { .. } => true,
             _ => false,
         }
     }
 
-    /// A [`StoreError::Unreadable`] of the store in this directory, unless it is only not allowed.
+    /// A [`StoreError::Unreadable`] of the store in this directory, unless it is only not allowed, is gone, or this
+    /// program may not open as much or have as much memory.
     pub(crate) fn unreadable(directory: &Path, source: std::io::Error) -> Self {
+        use std::io::ErrorKind::{NotFound, OutOfMemory, PermissionDenied};
         let path = directory.display().to_string();
-        match source.kind() {
-            std::io::ErrorKind::PermissionDenied => Self::Io { action: "read the chain in", path, source },
-            _ => Self::Unreadable { path, source },
+        let not_its_fault = [PermissionDenied, NotFound, OutOfMemory].contains(&source.kind())
+            || cfg!(unix) && source.raw_os_error().is_some_and(|error| TOO_MANY_FILES.contains(&error));
+        match not_its_fault {
+            true => Self::Io { action: "read the chain in", path, source },
+            false => Self::Unreadable { path, source },
         }
+    }
+
+    /// The store in this directory cannot be read any more where it is mapped into memory. Nobody can return it: the
+    /// system ends the program ([`crate::process::meet_disk_signals`]).
+    pub fn failed_under_the_map(directory: &Path) -> Self {
+        let why = "the disk failed, or the file was cut short while it was in use";
+        Self::Unreadable { path: directory.display().to_string(), source: std::io::Error::other(why) }
     }
 
     /// A [`StoreError::Damaged`] with this description.

@@ -480,3 +480,15 @@ impl From<StoreError> for Failed {
         Self::Store(error.to_string())
     }
 }
+
+/// A sound chain was to be repaired, and a good disk to be replaced.
+#[test]
+fn what_a_program_may_not_open_or_hold_is_not_what_the_disk_cannot_read() {
+    let error = |number| StoreError::unreadable("chain".as_ref(), std::io::Error::from_raw_os_error(number));
+    // Linux' numbers for ENOENT, ENOMEM, EACCES, ENFILE, EMFILE; and EIO.
+    #[cfg(target_os = "linux")]
+    for number in [2, 12, 13, 23, 24] {
+        assert!(matches!(error(number), StoreError::Io { .. }), "{number}");
+    }
+    assert!(matches!(error(5), StoreError::Unreadable { .. }));
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::address::Address;
 use common::consensus::check_transaction;
-use common::failure::{Failure, Part};
+use common::failure::{DISK, Failure, Part};
 use common::files::Program;
 use common::key_store::{KeyStore, KeyStoreError};
 use common::rules::Rules;
@@ -29,12 +29,13 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     let (sound_keys, unusable_keys) = keys.check()?;
     let outbox = data.outbox(&rules.name, &network);
     unusable_keys.iter().for_each(|reason| print_line(&format!("unusable: {reason}")));
+    let keys_of_disk = unusable_keys.iter().any(KeyStoreError::is_of_disk);
     let rules = Arc::new(rules.clone());
     let terminal = || io::stderr().is_terminal().then(|| Box::new(io::stderr()) as Box<dyn Write>);
     let told = match verify_chain(&directory, &rules, &terminal, &mut print_line) {
-        Err(Failure::Unsound { .. }) if repair => {
+        Err(Failure::Unsound { part, .. }) if repair => {
             let own: Vec<Address> = keys.list()?.into_iter().filter_map(|key| key.address.ok()).collect();
-            repair_chain(Program::Wallet, &directory, &rules, &own, &terminal, &mut print_line)
+            repair_chain(Program::Wallet, part, &directory, &rules, &own, &terminal, &mut print_line)
         }
         told => told,
     };
@@ -43,14 +44,18 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
         Ok(told) => told,
         Err(error) => {
             // Payments do not need the chain, and cannot be had again: whatever is wrong with it, they are looked at.
-            match payments(&outbox_now, &rules, None) {
+            let payments_of_disk = match payments(&outbox_now, &rules, None) {
                 Ok(found) => {
                     found.damages.iter().for_each(|damage| print_line(damage));
                     print_line(&outbox_line(found.sound, &outbox));
+                    found.of_disk
                 }
-                Err(also) => print_line(&format!("unusable: {also}")),
-            }
-            return Err(error.into());
+                Err(also) => {
+                    print_line(&format!("unusable: {also}"));
+                    also.exit_code() == DISK
+                }
+            };
+            return Err(error.or_of_disk(keys_of_disk || payments_of_disk).into());
         }
     };
     // With a chain that is sound now, of which those that are past are no concern any more.
@@ -63,7 +68,7 @@ pub fn verify(parameters: &Loaded, repair: bool) -> Result<String, WalletError> 
     if !(unusable_keys.is_empty() && found.damages.is_empty()) {
         told.lines().for_each(print_line);
     }
-    let of_disk = found.of_disk || unusable_keys.iter().any(KeyStoreError::is_of_disk);
+    let of_disk = found.of_disk || keys_of_disk;
     if !unusable_keys.is_empty() {
         return Err(Failure::UnusableKeys { place: data.keys(), of_disk }.into());
     }

@@ -10,7 +10,7 @@ use std::process::Command;
 use common::amount::Amount;
 use common::files::Program;
 
-use trials::program::{Ended, Home, Network};
+use trials::program::{Ended, Home, Network, eventually};
 
 fn mount(place: &Path, options: &str) -> bool {
     let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(place).output();
@@ -87,6 +87,38 @@ fn keys_that_links_lead_to_on_a_read_only_disk_are_told_of_and_the_others_encryp
         assert!(ended.stderr.starts_with("error: cannot remove "), "{ended:?}");
         assert!(ended.stderr.contains(".bob.0123456789abcdef.tmp") && ended.stdout.is_empty(), "{ended:?}");
     }
+}
+
+/// It ended with the chain's failure alone, as if nothing had been paid, and once by a panic when the payment was made.
+#[test]
+fn what_fails_under_a_payment_that_is_made_does_not_look_like_a_refusal() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let miner = home.start_miner(&[]);
+    home.reach(Program::Miner, 2);
+    home.wallet(&["sync", "--once"]);
+    miner.stop();
+    let send = ["send", "mining_rewards", "1", "mining_rewards", "--wait"];
+
+    let limited = network.home("alice").started_by(&["sh", "-c", "ulimit -n 20; exec \"$0\" \"$@\""]);
+    let ended = limited.try_wallet(&send);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(ended.stderr.starts_with("error: the system allows 20 open files"), "{ended:?}");
+    assert!(!home.root.join("outbox").exists(), "nothing is paid before all that it takes is there");
+
+    let sending = home.start_wallet(&send);
+    let is_id = |line: &str| line.len() == 64 && line.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = eventually("its id", || sending.said().lines().find(|line| is_id(line)).map(str::to_owned));
+    // To the system it is the same as a disk that fails: a page of the map has nothing behind it.
+    let file = home.store_directory(Program::Wallet).join("data.mdb");
+    fs::OpenOptions::new().write(true).open(file).expect("it is there").set_len(0).expect("it is a file");
+    let _miner = home.start_miner(&[]);
+    let ended = sending.end();
+    assert_eq!(ended.status.code(), Some(3), "{ended:?}");
+    let made = format!(
+        "error: the payment {id} is made; what was to be done after it is not: cannot read the chain"
+    );
+    assert!(ended.stderr.contains(&made) && ended.stderr.contains("\nhint: do not pay again"), "{ended:?}");
 }
 
 /// The system ended both: the database's locks found no room (SIGBUS), and a file was to be larger than it may be

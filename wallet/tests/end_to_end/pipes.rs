@@ -25,6 +25,20 @@ fn sync_ends_when_nobody_reads_what_it_prints() {
     miner.stop();
 }
 
+/// Only kill -9 ended it.
+#[test]
+fn sync_can_be_ended_when_its_reader_has_stopped_reading() {
+    let network = Network::new();
+    let home = network.home("alice");
+    let miner = home.start_miner(&[]);
+    home.reach(Program::Miner, 2);
+    let (sync, _reader) = home.start_stalled(&["sync"]);
+    home.reach(Program::Wallet, 1);
+    sync.signal("INT");
+    assert!(sync.end().status.code().is_some());
+    miner.stop();
+}
+
 /// It was an empty line, which a script counts.
 #[test]
 fn where_there_is_nothing_to_list_nothing_is_printed() {

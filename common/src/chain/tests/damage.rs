@@ -152,7 +152,7 @@ fn survives(
         }
         Err(VerifyError::Damaged(damages)) => assert!(!damages.is_empty()),
         // A command would not come to the repair.
-        Err(VerifyError::Store(error)) => panic!("{error}"),
+        Err(error @ (VerifyError::Unreadable(_) | VerifyError::Store(_))) => panic!("{error}"),
     }
     if let Ok(Some(store)) = LmdbStore::open_existing(directory, rules) {
         is_told_no_lie(&Chain::new(rules.clone(), store), branch, whole);
@@ -348,7 +348,8 @@ fn a_long_body_that_the_disk_cannot_read_to_its_end_is_named_and_lost_and_nothin
     let places: Vec<_> = copies.map(|(place, _)| (place as u64 / 4096 + 1) * 4096).collect();
     assert!(!places.is_empty());
     while_unreadable(&data, places.into_iter().map(|place| place..place + 512).collect(), || {
-        let Err(VerifyError::Damaged(damages)) = verify(root.path(), &rules, &StandIn, &mut |_, _| ()) else {
+        let Err(VerifyError::Unreadable(damages)) = verify(root.path(), &rules, &StandIn, &mut |_, _| ())
+        else {
             panic!("a page cannot be read");
         };
         assert!(damages[0].starts_with("the disk cannot read page "), "{damages:?}");

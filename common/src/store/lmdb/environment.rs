@@ -39,6 +39,31 @@ pub(super) struct Environment {
     write_error: OnceLock<i32>,
     /// Held from before a write begins until it is known what came of it.
     turn: Mutex<()>,
+    /// Which file it is, whatever its name.
+    file: FileNumber,
+}
+
+/// What tells the file with the data from all others on this machine; elsewhere than on Unix all are alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileNumber {
+    device: u64,
+    inode: u64,
+}
+
+impl FileNumber {
+    fn of(directory: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(directory.join(DATA_FILE))?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = metadata;
+            Ok(Self { device: 0, inode: 0 })
+        }
+    }
 }
 
 /// Whether the files are mapped.
@@ -140,6 +165,7 @@ impl Environment {
                 Ok(env) => break env,
             }
         };
+        let file = FileNumber::of(directory).map_err(|source| StoreError::unreadable(directory, source))?;
         // From here on LMDB's own lock says that it is in use.
         drop(turn);
         if new {
@@ -154,6 +180,7 @@ impl Environment {
             checked: AtomicBool::new(false),
             write_error: OnceLock::new(),
             turn: Mutex::new(()),
+            file,
         };
         environment.check_pages(check)?;
         environment.fill_up()?;
@@ -251,6 +278,10 @@ impl Environment {
         }
         if !self.checked.load(Ordering::Relaxed) {
             self.check_pages(CheckPages::All)?;
+        }
+        // What is written to a file without a name nobody finds again.
+        if FileNumber::of(&self.directory).ok() != Some(self.file) {
+            return Err(StoreError::Gone { path: self.directory.display().to_string() });
         }
         let (map, txn) = self.begin(Env::write_txn, || self.refused())?;
         Ok((WriteGuard { _map: map, _turn: turn }, txn))
