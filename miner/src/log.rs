@@ -8,8 +8,9 @@ use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use common::rate_limit::cut;
 use common::text::printable;
@@ -27,8 +28,11 @@ use crate::words;
 enum Waiting {
     Line(Vec<u8>),
     /// Whoever waits is told when all before this is written.
-    End(SyncSender<()>),
+    Flush(SyncSender<()>),
 }
+
+/// How often to look for room.
+const GLANCE: Duration = Duration::from_millis(5);
 
 static WAITING: OnceLock<SyncSender<Waiting>> = OnceLock::new();
 static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
@@ -55,15 +59,32 @@ pub fn start(level: LevelFilter) {
 
 /// Writes a line to standard error, after all that was said before. That nobody can read it is no reason to fail.
 pub fn say(line: &str) {
-    let _ = Lines.write_all(format!("{line}\n").as_bytes());
+    let line = format!("{line}\n").into_bytes();
+    match WAITING.get() {
+        Some(waiting) => drop(wait_for_room(waiting, Waiting::Line(line))),
+        None => drop(io::stderr().write_all(&line)),
+    }
 }
 
 /// Waits until all is written that was said, but for a reader who does not read.
-pub fn end() {
+pub fn flush() {
     let (done, written) = sync_channel(1);
     let Some(waiting) = WAITING.get() else { return };
-    if waiting.try_send(Waiting::End(done)).is_ok() {
+    if wait_for_room(waiting, Waiting::Flush(done)) {
         let _ = written.recv_timeout(LONGEST_WAIT);
+    }
+}
+
+/// Whether there was room in time.
+fn wait_for_room(waiting: &SyncSender<Waiting>, mut item: Waiting) -> bool {
+    let deadline = Instant::now() + LONGEST_WAIT;
+    loop {
+        match waiting.try_send(item) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) if Instant::now() < deadline => item = back,
+            Err(_) => return false,
+        }
+        thread::sleep(GLANCE);
     }
 }
 
@@ -93,15 +114,17 @@ fn write(waiting: Receiver<Waiting>) {
         // A disk that is full, or a reader who is gone, is no reason to stop.
         let _ = io::stderr().write_all(line);
     };
+    let tell_left_out = || match LEFT_OUT.swap(0, Ordering::Relaxed) {
+        0 => {}
+        lines => {
+            let time = words::time_of_day_now();
+            put(format!("{time} {lines} lines are left out: nobody read them in time\n").as_bytes());
+        }
+    };
     loop {
         let next = match waiting.try_recv() {
             Err(TryRecvError::Empty) => {
-                let left_out = LEFT_OUT.swap(0, Ordering::Relaxed);
-                if left_out > 0 {
-                    let time = words::time_of_day_now();
-                    put(format!("{time} {left_out} lines are left out: nobody read them in time\n")
-                        .as_bytes());
-                }
+                tell_left_out();
                 waiting.recv().ok()
             }
             next => next.ok(),
@@ -109,7 +132,10 @@ fn write(waiting: Receiver<Waiting>) {
         match next {
             None => return,
             Some(Waiting::Line(line)) => put(&line),
-            Some(Waiting::End(done)) => drop(done.send(())),
+            Some(Waiting::Flush(done)) => {
+                tell_left_out();
+                let _ = done.send(());
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     };
-    log::end();
+    log::flush();
     code
 }
 

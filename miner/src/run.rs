@@ -126,6 +126,8 @@ fn rewards(
         );
         return Ok(None);
     };
+    // A prompt is to stand below what was said.
+    log::flush();
     let key = keys.load(&name, rules.key_size, passphrases)?;
     Ok(Some(Rewards { to: key.address(), seal_with: Some(key) }))
 }

@@ -29,7 +29,8 @@ pub fn verify(Loaded { settings, rules, .. }: &Loaded, repair: bool) -> Result<S
                 MinerError::AlreadyRunning { directory, .. } => MinerError::InUse { directory },
                 error => error,
             })?;
-            repair_chain(Program::Miner, part, &directory, &rules, &[], &terminal, &mut complain)?
+            repair_chain(Program::Miner, part, &directory, &rules, &[], &terminal, &mut complain)
+                .map_err(|error| error.or_of_disk(of_disk))?
         }
         told => told.map_err(|error| error.or_of_disk(of_disk))?,
     };

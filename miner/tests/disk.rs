@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::files::{DataDirectory, Program};
+use common::hash::BlockId;
 use common::rules::Rules;
 use common::settings::rules_to_toml;
 use common::store::{LmdbStore, Store, StoreError};
@@ -186,10 +187,17 @@ fn a_store_that_cannot_be_read_any_more_while_it_is_used_ends_the_miner_with_a_s
     fs::write(&network, rules_to_toml(&rules)).unwrap();
     let mut miner = Miner::start(directory.path(), &network, &ports, &[]);
     miner.wait_for("found block 5 ");
+    miner.signal("TERM");
+    assert_eq!(miner.exit_code(), Some(0));
     let data = DataDirectory::new(directory.path());
     let store = data.program(Program::Miner, &rules.name, &rules.network_id());
+    let mut miner = Miner::start(directory.path(), &network, &ports, &["--no-mine"]);
+    let place = miner.block_server();
     // To the system it is the same as a disk that fails: a page of the map has nothing behind it.
     fs::OpenOptions::new().write(true).open(store.join("data.mdb")).unwrap().set_len(0).unwrap();
+    // The caller is hung up on, which `ask` does not expect.
+    let ids = vec![BlockId::from_bytes([7; 32])];
+    assert!(std::thread::spawn(move || ask(place, Request::GetBlocks { ids })).join().is_err());
     let told = miner.wait_for("error: ");
     assert!(told.contains("cannot read the chain in") && told.contains("the disk failed"), "{told}");
     assert!(told.contains(store.to_str().unwrap()), "{told}");

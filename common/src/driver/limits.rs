@@ -29,5 +29,7 @@ pub const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
 /// How long all of an ending may take that a signal asked for. Then, or at a second signal, the program ends on the
 /// spot, as by kill -9: whoever reads its output may have stopped reading.
 pub const LONGEST_END: Duration = Duration::from_secs(5);
+/// How long it waits then for its last word to be written.
+pub const LONGEST_LAST_WORD: Duration = Duration::from_millis(100);
 /// Threads for sockets: they only move bytes.
 pub const SOCKET_THREADS: usize = 2;

@@ -23,7 +23,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use crate::chain::ChainError;
-use crate::failure::REFUSED;
 use crate::hash::NetworkId;
 use crate::net::{
     AddressError, Addresses, BroadcastError, Broadcaster, ListenError, Listener, Receiver, ServerLimits,
@@ -35,6 +34,7 @@ use crate::time::Timestamp;
 use crate::transaction::Transaction;
 use crate::wire::{Announcement, Datagram, DatagramError, Response};
 
+mod ending;
 pub(crate) mod limits;
 mod links;
 mod queues;
@@ -42,6 +42,7 @@ mod service;
 mod workers;
 mod writer;
 
+use ending::{let_signals_end, stop_on_signals};
 use limits::*;
 use links::Links;
 use queues::{Heard, Queues};
@@ -290,6 +291,7 @@ impl Driver {
             let _ = runtime.block_on(stop);
         }
         runtime.shutdown_timeout(LONGEST_FAREWELL);
+        let_signals_end();
         result.and(unheard).and(written)
     }
 }
@@ -471,30 +473,6 @@ async fn broadcast(mut broadcaster: Broadcaster, mut to_send: mpsc::Receiver<(Ve
         // An interface that is down now may be up at the next interval.
         let _ = broadcaster.send(&datagram, port).await;
     }
-}
-
-/// Ctrl-C and, on Unix, SIGTERM end the loop.
-fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let (mut signal, stop) = (signal(kind)?, stop.clone());
-            tokio::spawn(async move {
-                signal.recv().await;
-                let _ = stop.send(true);
-                let _ = tokio::time::timeout(LONGEST_END, signal.recv()).await;
-                std::process::exit(REFUSED.into());
-            });
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            let _ = stop.send(true);
-        }
-    });
-    Ok(())
 }
 
 #[cfg(test)]

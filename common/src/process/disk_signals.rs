@@ -9,11 +9,12 @@ use crate::store::StoreError;
 use crate::text::with_causes;
 
 /// Lets a program meet what a disk does as it meets other failures of it. To be called once, before a store is opened.
+/// Elsewhere than on Linux nothing is changed.
 ///
 /// - A file that grows beyond what the system allows (`ulimit -f`, SIGXFSZ) is a write that fails.
 /// - A page of a mapped store that cannot be read, for the disk fails or the file was cut short (SIGBUS), ends the
-///   program with a sentence, this hint, and [`DISK`](crate::failure::DISK). Only on Linux; nothing is written then, and
-///   what is left is what kill -9 leaves.
+///   program with a sentence, this hint, and [`DISK`](crate::failure::DISK). Nothing is written then, and what is
+///   left is what kill -9 leaves.
 pub fn meet_disk_signals(hint: &'static str) {
     #[cfg(target_os = "linux")]
     linux::meet(hint);
@@ -50,6 +51,9 @@ mod linux {
     use crate::failure::DISK;
     use crate::store::StoreError;
     use crate::text::printable;
+
+    /// How long it waits for whoever reads what it says.
+    const LONGEST_WAIT_MS: libc::c_int = 500;
 
     /// What a program says last. Nothing can be put together inside of a signal's handler, so that it is beforehand.
     static LAST_WORDS: AtomicPtr<String> = AtomicPtr::new(ptr::null_mut());
@@ -92,10 +96,15 @@ mod linux {
         // SAFETY: what is stored there is whole, and never freed.
         let words = unsafe { LAST_WORDS.load(Ordering::Acquire).as_ref() };
         match words {
-            // SAFETY: both are on the list of `signal-safety(7)`, and the words have this length. That nobody can read
-            // them is no reason to go on.
+            // SAFETY: all are on the list of `signal-safety(7)`, the one descriptor lives until the call is over, and the
+            // words have this length. That nobody can read them is no reason to go on, nor to wait.
             Some(words) if of_a_file => unsafe {
-                libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), words.len());
+                let mut reader = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+                if libc::poll(&mut reader, 1, LONGEST_WAIT_MS) == 1 {
+                    // A pipe that has room has room for so much.
+                    let length = words.len().min(libc::PIPE_BUF);
+                    libc::write(libc::STDERR_FILENO, words.as_ptr().cast(), length);
+                }
                 libc::_exit(DISK.into());
             },
             // Something else, or somebody sent it: the program ends by it when this returns, as it would without this.

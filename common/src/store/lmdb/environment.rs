@@ -280,7 +280,12 @@ impl Environment {
             self.check_pages(CheckPages::All)?;
         }
         // What is written to a file without a name nobody finds again.
-        if FileNumber::of(&self.directory).ok() != Some(self.file) {
+        let gone = match FileNumber::of(&self.directory) {
+            Ok(file) => file != self.file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(source) => return Err(failed("look at the chain in", &self.directory, source)),
+        };
+        if gone {
             return Err(StoreError::Gone { path: self.directory.display().to_string() });
         }
         let (map, txn) = self.begin(Env::write_txn, || self.refused())?;

@@ -13,6 +13,9 @@ pub(super) const LOCK_FILE: &str = "lock.mdb";
 const READER_BYTES: u64 = 64;
 #[cfg(target_os = "linux")]
 const MOST_OTHER_BYTES: u64 = 4096;
+/// The unit of `st_blocks`, whatever the file system.
+#[cfg(target_os = "linux")]
+const BLOCK_BYTES: u64 = 512;
 
 /// Sees to it that there is room on the disk for all of the lock file. LMDB only gives the file its length, and where
 /// the disk is full the first touch of a page that has no room ends the program (SIGBUS).
@@ -23,7 +26,7 @@ const MOST_OTHER_BYTES: u64 = 4096;
 pub(super) fn make_room(directory: &Path, readers: u32) -> Result<(), StoreError> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
     let path = directory.join(LOCK_FILE);
     let failed = |action| {
@@ -33,9 +36,15 @@ pub(super) fn make_room(directory: &Path, readers: u32) -> Result<(), StoreError
     let mut options = std::fs::OpenOptions::new();
     let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(failed("open"))?;
-    let bytes = match file.metadata().map_err(failed("look at"))?.len() {
+    let (length, room) = {
+        let metadata = file.metadata().map_err(failed("look at"))?;
+        (metadata.len(), metadata.blocks() * BLOCK_BYTES)
+    };
+    let bytes = match length {
         0 => READER_BYTES * u64::from(readers) + MOST_OTHER_BYTES,
-        bytes => bytes,
+        // Some file systems ask for room once more before they see that it is there, and a full disk has none.
+        length if room >= length => return Ok(()),
+        length => length,
     };
     loop {
         // LMDB goes by the length, which is left to it.
@@ -43,6 +52,8 @@ pub(super) fn make_room(directory: &Path, readers: u32) -> Result<(), StoreError
             Err(Errno::INTR) => continue,
             // A file system that gives no room beforehand.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            // One that packs its blocks: the file was written to before, and takes less than its length.
+            Err(Errno::NOSPC | Errno::DQUOT) if length > 0 && room > 0 => Ok(()),
             Err(error) => Err(failed("make room for")(error.into())),
         };
     }
