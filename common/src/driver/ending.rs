@@ -10,8 +10,12 @@ use super::limits::{LONGEST_END, LONGEST_LAST_WORD};
 use crate::failure::REFUSED;
 
 /// Ctrl-C and, on Unix, SIGTERM end the loop from now on. A second one, or [`LONGEST_END`], ends the program: whoever
-/// reads what it prints may have stopped reading, and it would wait for him.
+/// reads what it prints may have stopped reading, and it would wait for him. That holds also when the loop has ended,
+/// for as long as the program runs.
 pub(super) fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
+    // The threads for sockets end before the program does: this is none of them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
     #[cfg(unix)]
     let mut next = {
         use tokio::signal::unix::{SignalKind, signal};
@@ -30,28 +34,15 @@ pub(super) fn stop_on_signals(stop: watch::Sender<bool>) -> io::Result<()> {
             std::future::pending::<()>().await;
         }
     };
-    tokio::spawn(async move {
+    drop(guard);
+    let listening = async move {
         next().await;
         let _ = stop.send(true);
-        // The threads for sockets, on which this runs, may end before the program does.
-        let last = thread::Builder::new().name("last resort".to_owned()).spawn(|| {
-            thread::sleep(LONGEST_END);
-            end_at_once();
-        });
-        drop(last);
-        next().await;
-        end_at_once();
-    });
+        let _ = tokio::time::timeout(LONGEST_END, next()).await;
+        end_at_once()
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(listening))?;
     Ok(())
-}
-
-/// When nothing runs any more that hears signals: they end the program as they end any other.
-pub(super) fn let_signals_end() {
-    #[cfg(unix)]
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: no code of this program runs at the default action.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
 }
 
 /// As by kill -9, but for a word about it to whoever may still read.

@@ -42,7 +42,7 @@ mod service;
 mod workers;
 mod writer;
 
-use ending::{let_signals_end, stop_on_signals};
+use ending::stop_on_signals;
 use limits::*;
 use links::Links;
 use queues::{Heard, Queues};
@@ -192,7 +192,7 @@ impl Driver {
             Ok::<_, DriverError>((receivers, Broadcaster::open(addresses.clone())?, listener))
         })?;
         let stop = watch::channel(false);
-        runtime.block_on(async { stop_on_signals(stop.0.clone()) })?;
+        stop_on_signals(stop.0.clone())?;
         Ok(Self {
             started: Instant::now(),
             events: mpsc::channel(MAX_ANSWERS),
@@ -291,7 +291,6 @@ impl Driver {
             let _ = runtime.block_on(stop);
         }
         runtime.shutdown_timeout(LONGEST_FAREWELL);
-        let_signals_end();
         result.and(unheard).and(written)
     }
 }
