@@ -1,11 +1,12 @@
 //! The one event loop: it gives a [`Node`] what happens, with the time, and carries out what it decides.
 //! Both programs run it; what differs between them is their [`Program`].
 //!
-//! Four kinds of thread, so that none waits for another's work:
+//! Five kinds of thread, so that none waits for another's work:
 //! - the loop itself, which alone touches the node;
 //! - a small tokio runtime with all sockets (`links`, `service`, the receivers below), which also decodes;
 //! - one worker a core for signature checks (`workers`);
-//! - one that connects checked blocks to the chain (`writer`).
+//! - one that connects checked blocks to the chain (`writer`);
+//! - one that hears the signals to end, also when all others are gone (`ending`).
 //!
 //! They meet in two bounded queues (`queues`). What peers answer, and what workers and the writer finish, comes in by
 //! the first, and waits for room; what is broadcast comes in by the second, and is dropped when there is none. Both have
