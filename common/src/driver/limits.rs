@@ -22,7 +22,8 @@ pub const MAX_TO_SEND: usize = 4_096;
 /// the system allows, so that those who take places cannot leave a new one without any: it is for the block server to
 /// say who gives way.
 pub const OWN_DESCRIPTORS: usize = 64;
-/// With fewer files and sockets a program does nothing: the event loop, the store and the sockets take 23, and a payment is not to be made by halves.
+/// With fewer files and sockets a program does nothing: the event loop, the store and the sockets take 23, and a payment
+/// is not to be made by halves.
 pub const LEAST_DESCRIPTORS: usize = 32;
 /// How long each of the three steps of ending may take: a program is gone within 2 s of Ctrl-C.
 pub const LONGEST_FAREWELL: Duration = Duration::from_millis(500);
